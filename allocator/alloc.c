@@ -1,0 +1,374 @@
+/* alloc.c: see alloc.h. */
+#include "alloc.h"
+
+/* What a slow path knows of the block it returns. */
+enum contents { CONTENTS_UNKNOWN, CONTENTS_ZERO };
+
+static void *out_of_memory(void)
+{
+    errno = ENOMEM;
+    return NULL;
+}
+
+/* ---- runs: medium blocks ---- */
+
+static size_t slices_for(size_t size) { return (size + SLICE_SIZE - 1) >> SLICE_SHIFT; }
+
+static void *medium_take(const struct run_request *request, enum contents *contents)
+{
+    bool zero;
+    struct slice *head = region_take(request, &zero);
+    if (!head)
+        return NULL;
+    head->start = slice_address(region_of_slice(head), head);
+    run_publish(head, RUN_MEDIUM);
+    *contents = zero ? CONTENTS_ZERO : CONTENTS_UNKNOWN;
+    return (void *)head->start;
+}
+
+/* Everything above CLASS_MAX. As in glibc the threshold is asked only when free memory of the heap does not do, and
+   each of the two ways to get more is the other's fallback. */
+SLOW void *large_allocate(size_t alignment, size_t size, enum contents *contents)
+{
+    size_t reach; /* what glibc would look for */
+    if (size > REQUEST_MAX || __builtin_add_overflow(size, alignment > BLOCK_ALIGNMENT ? alignment + 32 : 0, &reach) ||
+        reach > REQUEST_MAX)
+        return NULL;
+    struct run_request request = {.slices = slices_for(max_size(size, 1)),
+                                  .alignment = alignment > SLICE_SIZE ? alignment >> SLICE_SHIFT : 1};
+    bool wants_mapping = padded_size(reach) >= load_relaxed(mapping_policy.threshold);
+    request.spare_top = wants_mapping;
+    request.grow = !wants_mapping;
+    void *p = medium_take(&request, contents);
+    if (!p && wants_mapping) {
+        p = mapping_allocate(alignment, size);
+        if (p) {
+            *contents = CONTENTS_ZERO;
+            return p;
+        }
+        request.spare_top = false;
+        request.grow = true;
+        p = medium_take(&request, contents);
+    } else if (!p) {
+        p = mapping_allocate(alignment, size);
+        *contents = CONTENTS_ZERO;
+    }
+    return p;
+}
+
+/* ---- allocate ---- */
+
+/* Fills a block as M_PERTURB asks. */
+static void perturb_allocated(void *p, size_t size)
+{
+    unsigned char byte = load_relaxed(perturb_byte);
+    if (unlikely(byte != 0) && p)
+        memset(p, byte ^ 0xff, size);
+}
+
+/* The slow path of every allocation that fits a class. */
+SLOW void *small_allocate(unsigned class, enum contents *contents)
+{
+    struct arena *arena = thread_enter();
+    if (unlikely(!arena))
+        return NULL;
+    bool clean = false;
+    void *p = slab_pop(arena->open[class]);
+    if (!p)
+        p = arena_refill(arena, class, &clean);
+    *contents = clean ? CONTENTS_ZERO : CONTENTS_UNKNOWN;
+    thread_leave(arena);
+    return p;
+}
+
+SLOW void *allocate_slow(size_t size)
+{
+    enum contents contents;
+    void *p = size <= CLASS_MAX ? small_allocate(class_of(size), &contents)
+                                : large_allocate(BLOCK_ALIGNMENT, size, &contents);
+    if (unlikely(!p))
+        return out_of_memory();
+    perturb_allocated(p, size);
+    return p;
+}
+
+INLINE void *alloc_allocate(size_t size)
+{
+    if (likely(size <= CLASS_MAX)) {
+        void *p = slab_pop(thread_arena->open[class_of(size)]);
+        if (likely(p != NULL))
+            return p;
+    }
+    return allocate_slow(size);
+}
+
+static void *alloc_allocate_zeroed(size_t size)
+{
+    enum contents contents = CONTENTS_UNKNOWN;
+    void *p = NULL;
+    if (likely(size <= CLASS_MAX)) {
+        unsigned class = class_of(size);
+        p = slab_pop(thread_arena->open[class]);
+        if (unlikely(!p))
+            p = small_allocate(class, &contents);
+    } else {
+        p = large_allocate(BLOCK_ALIGNMENT, size, &contents);
+    }
+    if (unlikely(!p))
+        return out_of_memory();
+    if (contents != CONTENTS_ZERO)
+        memset(p, 0, size);
+    return p;
+}
+
+static void *alloc_aligned(size_t alignment, size_t size)
+{
+    if (alignment <= BLOCK_ALIGNMENT)
+        return alloc_allocate(size);
+    enum contents contents;
+    void *p;
+    if (size <= CLASS_MAX && alignment <= CLASS_MAX) {
+        unsigned class = class_of_aligned(alignment, size);
+        p = slab_pop(thread_arena->open[class]);
+        if (unlikely(!p))
+            p = small_allocate(class, &contents);
+    } else {
+        p = large_allocate(alignment, size, &contents);
+    }
+    if (unlikely(!p))
+        return out_of_memory();
+    perturb_allocated(p, size);
+    return p;
+}
+
+/* ---- one door for pointers from outside ---- */
+
+enum block_kind { BLOCK_INVALID, BLOCK_INTERIOR, BLOCK_FREE, BLOCK_FOREIGN, BLOCK_SLAB, BLOCK_MEDIUM, BLOCK_MAPPING };
+
+struct block {
+    enum block_kind kind;
+    struct slice *slice; /* head of its run */
+};
+
+/* What is `p`? Dereferences it only if it is the start of a slab's block. */
+static struct block block_look_up(const void *p)
+{
+    struct region *region = region_of(p);
+    if (!region) {
+        if (mapping_usable_size(p) != 0)
+            return (struct block){BLOCK_MAPPING, NULL};
+        return (struct block){mapping_contains(p) ? BLOCK_INTERIOR : BLOCK_INVALID, NULL};
+    }
+    struct slice *slice = slab_head(&region->map[((uintptr_t)p - region->base) >> SLICE_SHIFT]);
+    struct block block = {BLOCK_INVALID, slice};
+    switch (run_kind(slice)) {
+    case RUN_SLAB:
+        if (!slab_is_block(slice, (uintptr_t)p - slice->start))
+            block.kind = BLOCK_INTERIOR;
+        else if (((uintptr_t)p - slice->start) / slab_class(slice)->block_size >= slab_class(slice)->capacity)
+            block.kind = BLOCK_INVALID;
+        else if (slab_double_free_candidate(p) && slab_block_is_free(slice, p))
+            block.kind = BLOCK_FREE;
+        else
+            block.kind = BLOCK_SLAB;
+        break;
+    case RUN_MEDIUM: block.kind = (uintptr_t)p == slice->start ? BLOCK_MEDIUM : BLOCK_INTERIOR; break;
+    case RUN_FREE:
+    case RUN_DETACHED: block.kind = BLOCK_FREE; break;
+    case RUN_FOREIGN: block.kind = BLOCK_FOREIGN; break;
+    case RUN_INSIDE: block.kind = BLOCK_INTERIOR; break;
+    }
+    return block;
+}
+
+_Noreturn COLD void block_refuse(enum block_kind kind, const void *p)
+{
+    switch (kind) {
+    case BLOCK_FREE: diag_fatal("double free", p);
+    case BLOCK_INTERIOR: diag_fatal("invalid free of an interior pointer", p);
+    default: diag_fatal("invalid free", p);
+    }
+}
+
+/* ---- release ---- */
+
+/* The slow path of every release. */
+SLOW void release_slow(void *p)
+{
+    if (!p)
+        return;
+    int saved_errno = errno;
+    struct block block = block_look_up(p);
+    unsigned char byte = load_relaxed(perturb_byte);
+    size_t trim_threshold;
+    switch (block.kind) {
+    case BLOCK_SLAB: {
+        struct arena *arena = thread_enter();
+        if (unlikely(!arena))
+            break; /* no memory for an arena: the block is lost, which no later operation can notice */
+        if (unlikely(byte != 0))
+            memset(p, byte, slab_class(block.slice)->block_size);
+        uintptr_t offset = (uintptr_t)p - block.slice->start;
+        if (load_relaxed(block.slice->owner) != arena)
+            arena_release_foreign(arena, block.slice, p, offset);
+        else if (slab_push(block.slice, p, offset))
+            arena_wake(arena, block.slice);
+        thread_leave(arena);
+        break;
+    }
+    case BLOCK_MEDIUM:
+        if (unlikely(byte != 0))
+            memset(p, byte, run_length(block.slice) << SLICE_SHIFT);
+        region_release(block.slice);
+        break;
+    case BLOCK_MAPPING:
+        if (!mapping_release(p, &trim_threshold))
+            block_refuse(BLOCK_FREE, p); /* another thread was faster */
+        if (trim_threshold != 0 && !region_policy.trim_explicit)
+            region_policy.trim_threshold = trim_threshold;
+        break;
+    default: block_refuse(block.kind, p);
+    }
+    errno = saved_errno;
+}
+
+/* A push has made its slab want attention. */
+COLD void release_wake(struct slice *slab)
+{
+    int saved_errno = errno;
+    arena_wake(thread_arena, slab);
+    errno = saved_errno;
+}
+
+INLINE void alloc_release(void *p)
+{
+    const struct region *region = &regions[0];
+    size_t index = ((uintptr_t)p - region->base) >> SLICE_SHIFT;
+    if (likely(index < load_relaxed(region->count))) {
+        struct slice *slab = slab_head(&region->map[index]);
+        uintptr_t offset = (uintptr_t)p - slab->start;
+        if (likely(load_relaxed(slab->owner) == thread_arena && slab_is_block(slab, offset) &&
+                   !slab_double_free_candidate(p))) {
+            if (unlikely(slab_push(slab, p, offset)))
+                release_wake(slab);
+            return;
+        }
+    }
+    release_slow(p);
+}
+
+static size_t block_usable_size(struct block block, const void *p)
+{
+    switch (block.kind) {
+    case BLOCK_SLAB: return slab_class(block.slice)->block_size;
+    case BLOCK_MEDIUM: return run_length(block.slice) << SLICE_SHIFT;
+    default: return mapping_usable_size(p);
+    }
+}
+
+/* Could a block of this kind have been handed out for `size` bytes at `alignment`? */
+static void sized_check(const void *p, size_t alignment, size_t size)
+{
+    struct block block = block_look_up(p);
+    if (block.kind < BLOCK_SLAB)
+        block_refuse(block.kind, p);
+    bool possible;
+    if (block.kind == BLOCK_SLAB) {
+        unsigned class = CLASS_COUNT;
+        if (size <= CLASS_MAX && alignment <= CLASS_MAX)
+            class = alignment <= BLOCK_ALIGNMENT ? class_of(size) : class_of_aligned(alignment, size);
+        possible = class == block.slice->size_class;
+    } else {
+        possible = size <= block_usable_size(block, p) && (uintptr_t)p % alignment == 0;
+    }
+    if (unlikely(!possible))
+        diag_fatal("size mismatch in sized free", p);
+}
+
+static void alloc_release_sized(void *p, size_t size)
+{
+    if (!p)
+        return;
+    sized_check(p, BLOCK_ALIGNMENT, size);
+    alloc_release(p);
+}
+
+static void alloc_release_aligned_sized(void *p, size_t alignment, size_t size)
+{
+    if (!p)
+        return;
+    sized_check(p, max_size(is_power_of_two(alignment) ? alignment : 1, BLOCK_ALIGNMENT), size);
+    alloc_release(p);
+}
+
+/* ---- resize, usable size, ownership ---- */
+
+static void *resize_by_copy(void *p, size_t usable, size_t size)
+{
+    void *moved = alloc_allocate(size);
+    if (unlikely(!moved))
+        return NULL;
+    memcpy(moved, p, min_size(usable, size));
+    alloc_release(p);
+    return moved;
+}
+
+static void *alloc_resize(void *p, size_t size)
+{
+    struct block block = block_look_up(p);
+    if (unlikely(block.kind < BLOCK_SLAB))
+        diag_fatal("invalid pointer passed to realloc", p);
+    if (size > REQUEST_MAX)
+        return out_of_memory();
+    size_t usable = block_usable_size(block, p);
+    switch (block.kind) {
+    case BLOCK_SLAB:
+        /* Stays unless it grows out of its class or a class of half the size would do. */
+        if (size <= usable && (size > usable / 2 || usable <= 64))
+            return p;
+        break;
+    case BLOCK_MEDIUM:
+        if (size > CLASS_MAX && padded_size(size) < load_relaxed(mapping_policy.threshold)) {
+            size_t slices = slices_for(size);
+            if (slices == run_length(block.slice) || region_resize(block.slice, slices))
+                return p;
+        }
+        break;
+    default: {
+        void *moved = mapping_resize(p, size);
+        if (moved)
+            return moved;
+        if (size <= usable)
+            return p;
+    }
+    }
+    if (size <= usable && size > CLASS_MAX)
+        return p; /* shrinking cannot fail */
+    void *moved = resize_by_copy(p, usable, size);
+    if (!moved && size <= usable)
+        return p;
+    return moved;
+}
+
+static size_t alloc_usable_size(const void *p)
+{
+    struct block block = block_look_up(p);
+    if (unlikely(block.kind < BLOCK_SLAB))
+        diag_fatal("invalid pointer passed to malloc_usable_size", p);
+    return block_usable_size(block, p);
+}
+
+static bool alloc_owns(const void *p)
+{
+    struct region *region = region_of(p);
+    if (region)
+        return run_kind(slab_head(&region->map[((uintptr_t)p - region->base) >> SLICE_SHIFT])) != RUN_FOREIGN;
+    return mapping_contains(p);
+}
+
+static void alloc_set_perturb(unsigned char byte)
+{
+    store_relaxed(perturb_byte, byte);
+    store_relaxed(slow_mode, byte != 0);
+    thread_arena = byte != 0 || !thread_home ? (struct arena *)&arena_none : thread_home;
+}

@@ -1,0 +1,507 @@
+/* arena.c: see arena.h. */
+#include "arena.h"
+
+static const struct slice slab_none = {.head = LINK_EMPTY, .wake = WAKE_NEVER};
+static const struct arena arena_none = {.open = {[0 ... CLASS_COUNT - 1] = SLAB_NONE}};
+
+/* ---- lists of slabs ---- */
+
+static void list_add(struct slice **list, struct slice *slab)
+{
+    slab->previous = NULL;
+    slab->next = *list;
+    if (*list)
+        (*list)->previous = slab;
+    *list = slab;
+}
+
+static void list_remove(struct slice **list, struct slice *slab)
+{
+    if (slab->next)
+        slab->next->previous = slab->previous;
+    if (slab->previous)
+        slab->previous->next = slab->next;
+    else
+        *list = slab->next;
+}
+
+static struct slice **list_of(struct arena *arena, const struct slice *slab)
+{
+    return slab->state == SLAB_PARTIAL ? &arena->partial[slab->size_class] : &arena->waiting[slab->size_class];
+}
+
+/* ---- orphans: nobody's slabs that have free blocks, by class ---- */
+
+static struct {
+    struct lock lock; /* RANK_ORPHANS */
+    _Atomic(struct slice *) first[CLASS_COUNT]; /* changed under the lock; read without it only to skip it */
+} orphans = {.lock = {.rank = RANK_ORPHANS}};
+
+static void orphan_remove(struct slice *slab)
+{
+    struct slice *first = load_relaxed(orphans.first[slab->size_class]);
+    list_remove(&first, slab);
+    store_relaxed(orphans.first[slab->size_class], first);
+    store_relaxed(slab->orphan, 0);
+}
+
+static void orphan_add(struct slice *slab)
+{
+    struct slice *first = load_relaxed(orphans.first[slab->size_class]);
+    list_add(&first, slab);
+    store_relaxed(orphans.first[slab->size_class], first);
+    store_relaxed(slab->orphan, 1);
+}
+
+/* Who has claimed a slab takes it out of the orphans before using its links. */
+static void orphan_claimed(struct slice *slab)
+{
+    if (!load_relaxed(slab->orphan))
+        return;
+    lock_acquire(&orphans.lock);
+    if (load_relaxed(slab->orphan))
+        orphan_remove(slab);
+    lock_release(&orphans.lock);
+}
+
+/* mine -> orphan. It is listed before it is disowned, so that whoever claims it finds it listed. */
+static bool orphan_leave(struct slice *slab, struct arena *arena)
+{
+    lock_acquire(&orphans.lock);
+    orphan_add(slab);
+    bool left = slab_disown(slab, arena);
+    if (!left)
+        orphan_remove(slab);
+    lock_release(&orphans.lock);
+    return left;
+}
+
+static struct slice *orphan_adopt(struct arena *arena, unsigned class)
+{
+    struct slice *slab = NULL;
+    if (!load_relaxed(orphans.first[class]))
+        return NULL;
+    lock_acquire(&orphans.lock);
+    while (!slab && (slab = load_relaxed(orphans.first[class]))) {
+        orphan_remove(slab);
+        if (!slab_claim(slab, arena, arena->id))
+            slab = NULL; /* somebody freed a block of it and was faster */
+    }
+    lock_release(&orphans.lock);
+    return slab;
+}
+
+/* ---- places of an owned slab ---- */
+
+/* A slab that was full is worth opening again when so many blocks are back. */
+static uint64_t slab_enough(const struct slice *slab)
+{
+    enum { ENOUGH_MAX = 32, ENOUGH_SHARE = 8 };
+    return min_size(ENOUGH_MAX, max_size(1, slab_class(slab)->capacity / ENOUGH_SHARE));
+}
+
+/* Looks at a partial or waiting slab: destroys it if all its blocks are free, moves it to where it belongs, and sets
+   the counts at which it wants to be looked at again. `drained`: it came from the pending stack, and PENDING is ours. */
+static void slab_reconsider(struct arena *arena, struct slice *slab, bool drained)
+{
+    for (;;) {
+        uint64_t remote = load_acquire(slab->remote);
+        uint64_t local = slab_free_count(slab), sum = local + REMOTE_COUNT(remote);
+        if (slab->state == SLAB_OPEN) {
+            if (slab_set_remote_wake(slab, remote, REMOTE_WAKE_NEVER, drained))
+                return;
+            continue;
+        }
+        if (remote & REMOTE_PENDING && !drained) {
+            slab->wake = WAKE_NEVER; /* it is in the pending stack, or on its way there */
+            return;
+        }
+        if (sum == slab->formed) {
+            list_remove(list_of(arena, slab), slab);
+            slab_destroy(slab);
+            return;
+        }
+        if (slab->state == SLAB_WAITING && sum >= slab_enough(slab)) {
+            list_remove(&arena->waiting[slab->size_class], slab);
+            slab->state = SLAB_PARTIAL;
+            list_add(&arena->partial[slab->size_class], slab);
+        }
+        uint64_t missing = (slab->state == SLAB_PARTIAL ? slab->formed : slab_enough(slab)) - sum;
+        uint64_t half = REMOTE_COUNT(remote) != 0 ? (missing + 1) / 2 : missing;
+        uint64_t remote_wake = REMOTE_COUNT(remote) != 0 ? REMOTE_COUNT(remote) + half : 1;
+        slab->wake = WAKE_AT(local + half);
+        if (slab_set_remote_wake(slab, remote, remote_wake, drained))
+            return;
+    }
+}
+
+static void slab_open(struct arena *arena, struct slice *slab)
+{
+    slab->state = SLAB_OPEN;
+    slab->wake = WAKE_NEVER;
+    arena->open[slab->size_class] = slab;
+    while (!slab_set_remote_wake(slab, load_relaxed(slab->remote), REMOTE_WAKE_NEVER, false))
+        ;
+}
+
+static void slab_wait(struct arena *arena, struct slice *slab)
+{
+    slab->state = SLAB_WAITING;
+    list_add(&arena->waiting[slab->size_class], slab);
+}
+
+static void arena_drain(struct arena *arena)
+{
+    struct slice *slab = atomic_exchange_explicit(&arena->pending, NULL, memory_order_acquire), *next;
+    for (; slab; slab = next) {
+        next = slab->pending_next;
+        slab_reconsider(arena, slab, true);
+    }
+}
+
+static void arena_wake(struct arena *arena, struct slice *slab)
+{
+    slab_reconsider(arena, slab, false); /* first: draining may destroy this very slab */
+    if (unlikely(load_relaxed(arena->pending) != NULL))
+        arena_drain(arena);
+}
+
+/* ---- refill ---- */
+
+static struct slice *slab_new(struct arena *arena, unsigned class)
+{
+    struct run_request request = {.slices = size_classes[class].slices, .alignment = 1, .grow = true};
+    bool zero;
+    struct slice *head = region_take(&request, &zero);
+    if (head)
+        slab_create(head, class, arena, arena->id, zero);
+    return head;
+}
+
+/* Something to pop: from the free list, the remote list, or blocks that are not formed yet. */
+static void *slab_supply(struct slice *slab, bool *clean)
+{
+    *clean = false;
+    void *block = slab_pop(slab);
+    if (!block && (slab_take_remote(slab) || slab_form(slab, clean)))
+        block = slab_pop(slab);
+    return block;
+}
+
+/* The open slab is exhausted: it becomes nobody's, unless remote frees are on their way to it. */
+static void slab_close(struct arena *arena, struct slice *slab)
+{
+    arena->open[slab->size_class] = SLAB_NONE;
+    if (slab_disown(slab, arena))
+        return;
+    slab_wait(arena, slab);
+    slab_reconsider(arena, slab, false);
+}
+
+static void *arena_refill(struct arena *arena, unsigned class, bool *clean)
+{
+    struct slice *slab = arena->open[class];
+    void *block;
+    if (slab != SLAB_NONE) {
+        if ((block = slab_supply(slab, clean)))
+            return block;
+        slab_close(arena, slab);
+    }
+    if (load_relaxed(arena->pending))
+        arena_drain(arena);
+    for (;;) {
+        if ((slab = arena->partial[class]))
+            list_remove(&arena->partial[class], slab);
+        else if (!(slab = orphan_adopt(arena, class)) && !(slab = slab_new(arena, class))) {
+            /* Out of memory: the few blocks of a slab that was full will do. */
+            if (!(slab = arena->waiting[class]))
+                return NULL;
+            list_remove(&arena->waiting[class], slab);
+        }
+        slab_open(arena, slab);
+        if ((block = slab_supply(slab, clean)))
+            return block;
+        slab_close(arena, slab);
+        if (arena->waiting[class] == slab)
+            return NULL; /* a remote free is on its way to it, but not here yet */
+    }
+}
+
+/* ---- remote frees ---- */
+
+/* Hands a slab, whose PENDING the caller holds, to its owner. If the owner's thread has ended, does its work. */
+static void arena_notify(struct arena *owner, struct slice *slab)
+{
+    struct slice *first = load_relaxed(owner->pending);
+    do {
+        slab->pending_next = first;
+    } while (!atomic_compare_exchange_weak_explicit(&owner->pending, &first, slab, memory_order_seq_cst,
+                                                    memory_order_relaxed));
+    uint32_t idle = ARENA_IDLE;
+    if (unlikely(atomic_load(&owner->state) == ARENA_IDLE) &&
+        atomic_compare_exchange_strong(&owner->state, &idle, ARENA_ACTIVE))
+        arena_retire(owner);
+}
+
+static void arena_release_foreign(struct arena *arena, struct slice *slab, void *block, uintptr_t offset)
+{
+    uint64_t remote = load_acquire(slab->remote);
+    bool notify = false;
+    for (;;) {
+        uint32_t id = REMOTE_ID(remote);
+        bool claimed = false;
+        if (id == 0) {
+            claimed = slab_claim(slab, arena, arena->id);
+        } else if (id == arena->id) {
+            /* Ours, though the caller did not see that: the arena changed threads since. */
+            break;
+        } else if (unlikely(load_relaxed(arena_by_id(id)->state) == ARENA_DEAD)) {
+            uint64_t taken = (remote & (LINK_LIMIT - 1) & ~REMOTE_PENDING) |
+                             REMOTE_OWNED_BY(arena->id, REMOTE_WAKE_NEVER);
+            claimed = atomic_compare_exchange_strong_explicit(&slab->remote, &remote, taken, memory_order_acq_rel,
+                                                              memory_order_acquire);
+            if (claimed)
+                store_relaxed(slab->owner, arena);
+        } else if (slab_push_remote(slab, &remote, block, offset, &notify)) {
+            if (notify)
+                arena_notify(arena_by_id(id), slab);
+            return;
+        } else {
+            continue;
+        }
+        if (claimed) {
+            orphan_claimed(slab);
+            slab_wait(arena, slab);
+            slab_push(slab, block, offset);
+            slab_reconsider(arena, slab, false);
+            return;
+        }
+        remote = load_acquire(slab->remote);
+    }
+    if (slab_push(slab, block, offset))
+        arena_wake(arena, slab);
+}
+
+/* ---- giving back ---- */
+
+static bool arena_trim(struct arena *arena)
+{
+    bool any = false;
+    arena_drain(arena);
+    for (unsigned class = 0; class < CLASS_COUNT; class ++) {
+        struct slice *slab = arena->open[class], *next;
+        if (slab != SLAB_NONE) {
+            if (slab_free_count(slab) + REMOTE_COUNT(load_acquire(slab->remote)) == slab->formed) {
+                arena->open[class] = SLAB_NONE;
+                slab_wait(arena, slab);
+                slab_reconsider(arena, slab, false);
+            } else {
+                any |= slab_purge(slab) != 0;
+            }
+        }
+        struct slice *lists[2] = {arena->waiting[class], arena->partial[class]};
+        for (int i = 0; i < 2; i++)
+            for (slab = lists[i]; slab; slab = next) {
+                next = slab->next;
+                slab_merge_remote(slab);
+                any |= slab_purge(slab) != 0;
+                slab_reconsider(arena, slab, false);
+            }
+    }
+    return any;
+}
+
+/* ---- the registry ---- */
+
+enum { ARENA_CHUNK = 1024, ARENA_CHUNKS = (REMOTE_ID_MAX + 1) / ARENA_CHUNK };
+
+static struct {
+    struct lock lock;      /* RANK_ARENAS */
+    struct arena *idle;    /* stack; the state word says whether one may be taken */
+    _Atomic uint32_t count;
+    uintptr_t spare, spare_end; /* memory for further arenas */
+    _Atomic(_Atomic(struct arena *) *) chunks[ARENA_CHUNKS]; /* chunks[id / 1024][id % 1024]; written once */
+} arenas = {.lock = {.rank = RANK_ARENAS}};
+
+/* Most programs have few threads: their arenas need no mapping of their own. */
+static struct arena arena_first;
+static _Atomic(struct arena *) arena_first_chunk[ARENA_CHUNK];
+
+static uint32_t arena_count(void) { return load_acquire(arenas.count); }
+
+static struct arena *arena_by_id(uint32_t id)
+{
+    return load_acquire(load_acquire(arenas.chunks[id / ARENA_CHUNK])[id % ARENA_CHUNK]);
+}
+
+/* Memory that is never given back. Arenas' lock. */
+static void *metadata_allocate(size_t bytes)
+{
+    bytes = align_up(bytes, CACHE_LINE);
+    if (arenas.spare_end - arenas.spare < bytes) {
+        size_t chunk = align_up(max_size(bytes, 64 * KIB), os_page_size);
+        uintptr_t address = os_map(chunk);
+        if (address == 0)
+            return NULL;
+        arenas.spare = address;
+        arenas.spare_end = address + chunk;
+    }
+    void *p = (void *)arenas.spare;
+    arenas.spare += bytes;
+    return p;
+}
+
+static struct arena *arena_create(void)
+{
+    uint32_t id = load_relaxed(arenas.count) + 1;
+    if (id > REMOTE_ID_MAX)
+        return NULL;
+    if (!load_relaxed(arenas.chunks[id / ARENA_CHUNK])) {
+        _Atomic(struct arena *) *chunk = id < ARENA_CHUNK ? arena_first_chunk
+                                                           : metadata_allocate(ARENA_CHUNK * sizeof *chunk);
+        if (!chunk)
+            return NULL;
+        store_release(arenas.chunks[id / ARENA_CHUNK], chunk);
+    }
+    struct arena *arena = id == 1 ? &arena_first : metadata_allocate(sizeof *arena);
+    if (!arena)
+        return NULL;
+    for (unsigned class = 0; class < CLASS_COUNT; class ++)
+        arena->open[class] = SLAB_NONE;
+    arena->id = id;
+    store_relaxed(arena->state, ARENA_ACTIVE);
+    store_release(load_relaxed(arenas.chunks[id / ARENA_CHUNK])[id % ARENA_CHUNK], arena);
+    store_release(arenas.count, id);
+    return arena;
+}
+
+static struct arena *arena_obtain(void)
+{
+    lock_acquire(&arenas.lock);
+    struct arena *arena;
+    while ((arena = arenas.idle)) {
+        arenas.idle = arena->idle_next;
+        arena->idle_listed = false;
+        uint32_t idle = ARENA_IDLE;
+        if (atomic_compare_exchange_strong(&arena->state, &idle, ARENA_ACTIVE))
+            break; /* else a sender is doing its work, and lists it again after */
+    }
+    if (!arena)
+        arena = arena_create();
+    lock_release(&arenas.lock);
+    return arena;
+}
+
+/* Lets go of one slab that is in no list. */
+static void slab_leave(struct arena *arena, struct slice *slab)
+{
+    slab_merge_remote(slab);
+    bool empty = slab_free_count(slab) == slab->formed && !(load_acquire(slab->remote) & REMOTE_PENDING);
+    bool full = slab_free_count(slab) == 0 && slab->unformed == 0;
+    if (empty)
+        slab_destroy(slab);
+    else if (!(full ? slab_disown(slab, arena) : orphan_leave(slab, arena))) {
+        slab_wait(arena, slab); /* a remote free is on its way: whoever sends it, or the next thread, finds it here */
+        slab_reconsider(arena, slab, false);
+    }
+}
+
+static void arena_retire(struct arena *arena)
+{
+    do {
+        arena_drain(arena);
+        for (unsigned class = 0; class < CLASS_COUNT; class ++) {
+            struct slice *slab = arena->open[class];
+            arena->open[class] = SLAB_NONE;
+            if (slab != SLAB_NONE)
+                slab_leave(arena, slab);
+            struct slice *lists[2] = {arena->partial[class], arena->waiting[class]}, *next;
+            arena->partial[class] = arena->waiting[class] = NULL;
+            for (int i = 0; i < 2; i++)
+                for (slab = lists[i]; slab; slab = next) {
+                    next = slab->next;
+                    slab_leave(arena, slab);
+                }
+        }
+        lock_acquire(&arenas.lock);
+        atomic_store(&arena->state, ARENA_IDLE);
+        if (!arena->idle_listed) {
+            arena->idle_listed = true;
+            arena->idle_next = arenas.idle;
+            arenas.idle = arena;
+        }
+        lock_release(&arenas.lock);
+        /* A sender that saw the arena active has left its slab to us: look once more. */
+        uint32_t idle = ARENA_IDLE;
+        if (atomic_load(&arena->pending) == NULL ||
+            !atomic_compare_exchange_strong(&arena->state, &idle, ARENA_ACTIVE))
+            return;
+    } while (true);
+}
+
+/* ---- fork ---- */
+
+static void arena_after_fork(const struct arena *mine)
+{
+    bool broken = lock_break_in_child(&arenas.lock);
+    uint32_t count = load_relaxed(arenas.count);
+    for (uint32_t id = 1; id <= count; id++) {
+        struct arena *arena = arena_by_id(id);
+        if (arena != mine && load_relaxed(arena->state) == ARENA_ACTIVE)
+            store_relaxed(arena->state, ARENA_DEAD);
+    }
+    if (broken) {
+        arenas.idle = NULL;
+        for (uint32_t id = 1; id <= count; id++) {
+            struct arena *arena = arena_by_id(id);
+            arena->idle_listed = load_relaxed(arena->state) == ARENA_IDLE;
+            if (arena->idle_listed) {
+                arena->idle_next = arenas.idle;
+                arenas.idle = arena;
+            }
+        }
+    }
+    if (!lock_break_in_child(&orphans.lock))
+        return;
+    for (unsigned class = 0; class < CLASS_COUNT; class ++)
+        store_relaxed(orphans.first[class], NULL);
+    for (size_t i = 0; i < load_relaxed(region_count); i++) {
+        struct region *region = &regions[i];
+        size_t length;
+        for (size_t at = 0; at < load_relaxed(region->count); at += length) {
+            struct slice *slab = &region->map[at];
+            length = max_size(run_length(slab), 1);
+            if (run_kind(slab) != RUN_SLAB || !load_relaxed(slab->orphan))
+                continue;
+            store_relaxed(slab->orphan, 0);
+            if (load_relaxed(slab->remote) == 0)
+                orphan_add(slab);
+        }
+    }
+}
+
+/* ---- validity ---- */
+
+static bool list_valid(struct arena *arena, struct slice *slab, unsigned class, enum slab_state state)
+{
+    for (const struct slice *previous = NULL; slab; previous = slab, slab = slab->next)
+        if (slab->previous != previous || slab->state != state || slab->size_class != class ||
+            load_relaxed(slab->owner) != arena || REMOTE_ID(load_relaxed(slab->remote)) != arena->id ||
+            !slab_valid(slab))
+            return false;
+    return true;
+}
+
+VALIDITY bool arena_valid(struct arena *arena)
+{
+    for (unsigned class = 0; class < CLASS_COUNT; class ++) {
+        struct slice *open = arena->open[class];
+        if (!open || (open != SLAB_NONE && (open->state != SLAB_OPEN || open->size_class != class ||
+                                            load_relaxed(open->owner) != arena || !slab_valid(open))))
+            return false;
+        if (!list_valid(arena, arena->partial[class], class, SLAB_PARTIAL) ||
+            !list_valid(arena, arena->waiting[class], class, SLAB_WAITING))
+            return false;
+    }
+    return true;
+}

@@ -1,0 +1,65 @@
+/* arena.h: the slabs that one thread allocates from, by size class: refill, remote frees, adoption.
+
+   An arena belongs to one thread at a time; nothing in it but `pending` and `state` is touched by others. Every slab
+   that it owns is in exactly one place:
+
+     open[class]      the one that malloc pops from                          never wakes
+     partial[class]   has free blocks, next to be opened                      wakes when all its blocks are free
+     waiting[class]   was full, fewer than a few have come back               wakes when enough have
+
+   full slabs belong to nobody, and so do the orphans that an ended thread left (listed by class, so that others can
+   adopt them). Whoever frees a block of nobody's slab claims it. Transitions:
+
+     new       -> open       refill                    open    -> nobody     refill finds it full
+     nobody    -> waiting    first free                waiting -> partial    enough free
+     partial   -> open       refill                    partial, waiting -> destroyed: all free
+     nobody (orphan) -> open adoption by refill        any     -> nobody (orphan)  thread exit
+
+   The wake counts of the local and the remote list are each set to half of what is missing, so that one of the two
+   must be reached before the sum is, and the sum is looked at O(log) times.
+
+   Arenas are never unmapped: an id is good for ever. An ended thread's arena is idle until the next thread takes
+   it. In a forked child, the arenas of threads that do not exist there are dead: their slabs are claimed by their
+   first freer, and their lists are never walked. */
+#ifndef BRIM_ARENA_H
+#define BRIM_ARENA_H
+
+#include "slab.h"
+
+enum arena_state { ARENA_IDLE, ARENA_ACTIVE, ARENA_DEAD };
+
+struct arena {
+    struct slice *open[CLASS_COUNT]; /* first, so that the fast path has no offset to add. slab_none if none */
+    struct slice *partial[CLASS_COUNT];
+    struct slice *waiting[CLASS_COUNT];
+    uint32_t id;                  /* 1 or more; constant */
+    struct arena *idle_next;      /* arenas' lock */
+    bool idle_listed;             /* arenas' lock */
+    alignas(CACHE_LINE) _Atomic(struct slice *) pending; /* slabs whose remote list reached its wake count; senders push
+                                                            with release, the owner takes all with acquire */
+    _Atomic uint32_t state;       /* enum arena_state */
+};
+
+/* What a thread has before its first block: malloc finds every open slab empty, free owns nothing. Never written. */
+static const struct slice slab_none;
+static const struct arena arena_none;
+#define SLAB_NONE ((struct slice *)&slab_none)
+
+/* An arena for the calling thread: an idle one or a new one. NULL if there is no memory. */
+static struct arena *arena_obtain(void);
+/* The calling thread is done with its arena: all that can be disowned becomes nobody's, the rest waits in it. */
+static void arena_retire(struct arena *arena);
+/* A block of `class`, when its open slab has none. NULL if there is no memory. `*clean`: zero beyond its first word. */
+static void *arena_refill(struct arena *arena, unsigned class, bool *clean);
+/* A push has reached slab->wake. */
+static void arena_wake(struct arena *arena, struct slice *slab);
+/* Frees a block of a slab that is not this arena's: claims the slab if nobody owns it, else tells the owner. */
+static void arena_release_foreign(struct arena *arena, struct slice *slab, void *block, uintptr_t offset);
+/* Gives back what the arena's slabs hold of free whole pages. Its thread only. True if anything went back. */
+static bool arena_trim(struct arena *arena);
+static struct arena *arena_by_id(uint32_t id);
+static uint32_t arena_count(void); /* ids 1 to this exist */
+static void arena_after_fork(const struct arena *mine);
+VALIDITY bool arena_valid(struct arena *arena);
+
+#endif

@@ -1,0 +1,59 @@
+/* base.h: geometry constants, align and overflow arithmetic, branch hints. Includes nothing of ours. */
+#ifndef BRIM_BASE_H
+#define BRIM_BASE_H
+
+#include <assert.h>
+#include <errno.h>
+#include <stdalign.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+/* A build with every public name prefixed keeps the process's own malloc in place: what the sanitizers need. */
+#ifdef BRIM_PREFIXED
+#define PUBLIC(name) brim_##name
+#else
+#define PUBLIC(name) name
+#endif
+#define EXPORT __attribute__((visibility("default")))
+
+#define likely(x) __builtin_expect(!!(x), 1)
+#define unlikely(x) __builtin_expect(!!(x), 0)
+#define INLINE static inline __attribute__((always_inline))
+#define COLD static __attribute__((cold, noinline))
+#define VALIDITY static __attribute__((unused)) /* x_valid(): for the tests and for debug builds' assertions */
+#define SLOW static __attribute__((noinline))
+
+#define KIB ((size_t)1 << 10)
+#define MIB ((size_t)1 << 20)
+#define CACHE_LINE 64
+
+/* Every block is aligned to this, as glibc's are on 64 bit. */
+#define BLOCK_ALIGNMENT ((size_t)16)
+/* C23 7.24.3 leaves objects above PTRDIFF_MAX undefined; like glibc, such a request is out of memory. */
+#define REQUEST_MAX ((size_t)PTRDIFF_MAX)
+
+/* The slice: unit of the heap map. */
+#define SLICE_SHIFT 16
+#define SLICE_SIZE ((size_t)1 << SLICE_SHIFT)
+
+INLINE bool is_power_of_two(size_t n) { return n != 0 && (n & (n - 1)) == 0; }
+INLINE uintptr_t align_down(uintptr_t n, size_t alignment) { return n & ~(uintptr_t)(alignment - 1); }
+/* The caller knows that this cannot wrap. */
+INLINE uintptr_t align_up(uintptr_t n, size_t alignment) { return align_down(n + alignment - 1, alignment); }
+INLINE size_t max_size(size_t a, size_t b) { return a > b ? a : b; }
+INLINE size_t min_size(size_t a, size_t b) { return a < b ? a : b; }
+
+/* The first word of a block, read and written whatever type the program kept there. */
+typedef uint64_t __attribute__((may_alias)) block_word;
+
+/* Relaxed accesses of fields that one thread writes and others may read at any moment (each such field says why a
+   stale value is harmless). They cost what a plain access costs. */
+#define load_relaxed(field) atomic_load_explicit(&(field), memory_order_relaxed)
+#define store_relaxed(field, value) atomic_store_explicit(&(field), (value), memory_order_relaxed)
+#define load_acquire(field) atomic_load_explicit(&(field), memory_order_acquire)
+#define store_release(field, value) atomic_store_explicit(&(field), (value), memory_order_release)
+
+#endif

@@ -1,0 +1,16 @@
+/* brim.c: the library is this one translation unit. The rooms, from the ground up: a file includes only rooms above
+   its own line. */
+#include "base.h"
+#include "sync.h"
+#include "diag.c"
+#include "os.c"
+#include "classes.h"
+#include "region.c"
+#include "region_memory.c"
+#include "slab.c"
+#include "mapping.c"
+#include "arena.c"
+#include "thread.c"
+#include "alloc.c"
+#include "fork.c"
+#include "malloc.c"

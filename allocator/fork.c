@@ -1,0 +1,14 @@
+/* fork.c: see fork.h. */
+#include "fork.h"
+
+#include <pthread.h>
+
+static void fork_child(void)
+{
+    lock_break_in_child(&regions_lock);
+    region_after_fork();
+    mapping_after_fork();
+    arena_after_fork(thread_home);
+}
+
+static void fork_init(void) { pthread_atfork(NULL, NULL, fork_child); }

@@ -1,0 +1,259 @@
+/* mapping.c: see mapping.h. */
+#include "mapping.h"
+
+#include "diag.h"
+
+struct mapping {
+    _Atomic uintptr_t pointer; /* what the user holds; 0: never used, 1: erased */
+    uintptr_t base;            /* page aligned */
+    size_t length;             /* whole pages */
+};
+
+struct mapping_table {
+    size_t capacity; /* a power of two */
+    size_t bytes;    /* of this mapping */
+    struct mapping entries[];
+};
+
+enum { POINTER_NONE = 0, POINTER_ERASED = 1 };
+
+static struct {
+    struct lock lock;                      /* RANK_MAPPING: all below */
+    _Atomic(struct mapping_table *) table; /* NULL before the first mapping */
+    size_t used;                           /* entries that are not POINTER_NONE */
+    struct mapping_totals totals;
+} mappings = {.lock = {.rank = RANK_MAPPING}};
+
+static struct mapping_policy mapping_policy = {
+    .threshold = 128 * KIB, .threshold_max = 32 * MIB, .dynamic = true, .count_max = 65536};
+
+static size_t mapping_hash(uintptr_t pointer) { return (pointer >> 12) * 0x9e3779b97f4a7c15 >> 20; }
+
+/* The entry of `pointer`, or the first that is free for it. Lock held; the table is never full. */
+static struct mapping *table_find(struct mapping_table *table, uintptr_t pointer)
+{
+    struct mapping *erased = NULL;
+    for (size_t i = mapping_hash(pointer);; i++) {
+        struct mapping *entry = &table->entries[i & (table->capacity - 1)];
+        uintptr_t found = load_relaxed(entry->pointer);
+        if (found == pointer)
+            return entry;
+        if (found == POINTER_ERASED && !erased)
+            erased = entry;
+        if (found == POINTER_NONE)
+            return erased ? erased : entry;
+    }
+}
+
+/* The entry that holds `pointer`, or NULL. Lock held. */
+static struct mapping *mapping_find(uintptr_t pointer)
+{
+    struct mapping_table *table = load_relaxed(mappings.table);
+    if (!table || pointer <= POINTER_ERASED)
+        return NULL;
+    struct mapping *entry = table_find(table, pointer);
+    return load_relaxed(entry->pointer) == pointer ? entry : NULL;
+}
+
+static void table_put(struct mapping *entry, uintptr_t pointer, uintptr_t base, size_t length)
+{
+    entry->base = base;
+    entry->length = length;
+    store_release(entry->pointer, pointer);
+}
+
+/* A table with room for twice the live entries, the old one's entries in it. Lock held. */
+static bool table_make_room(void)
+{
+    struct mapping_table *old = load_relaxed(mappings.table);
+    if (old && (mappings.used + 1) * 4 <= old->capacity * 3)
+        return true;
+    size_t capacity = 64;
+    while (capacity < (mappings.totals.count + 1) * 2)
+        capacity *= 2;
+    size_t bytes = align_up(sizeof *old + capacity * sizeof(struct mapping), os_page_size);
+    uintptr_t address = os_map(bytes);
+    if (address == 0)
+        return old && mappings.used + 1 < old->capacity;
+    struct mapping_table *table = (struct mapping_table *)address;
+    table->capacity = capacity;
+    table->bytes = bytes;
+    for (size_t i = 0; old && i < old->capacity; i++) {
+        uintptr_t pointer = load_relaxed(old->entries[i].pointer);
+        if (pointer > POINTER_ERASED)
+            table_put(table_find(table, pointer), pointer, old->entries[i].base, old->entries[i].length);
+    }
+    store_release(mappings.table, table);
+    mappings.used = mappings.totals.count;
+    if (old)
+        os_unmap((uintptr_t)old, old->bytes);
+    return true;
+}
+
+static void totals_add(size_t length)
+{
+    struct mapping_totals *totals = &mappings.totals;
+    totals->count++;
+    totals->bytes += length;
+    totals->count_peak = max_size(totals->count_peak, totals->count);
+    totals->bytes_peak = max_size(totals->bytes_peak, totals->bytes);
+}
+
+/* Notes a mapping. False if the table cannot grow. */
+static bool mapping_insert(uintptr_t pointer, uintptr_t base, size_t length)
+{
+    lock_acquire(&mappings.lock);
+    bool done = table_make_room();
+    if (done) {
+        struct mapping *entry = table_find(load_relaxed(mappings.table), pointer);
+        mappings.used += load_relaxed(entry->pointer) == POINTER_NONE;
+        table_put(entry, pointer, base, length);
+        totals_add(length);
+    }
+    lock_release(&mappings.lock);
+    return done;
+}
+
+/* Removes the entry of `pointer` and returns what it said; length 0 if there is none. */
+static struct mapping mapping_erase(uintptr_t pointer)
+{
+    struct mapping erased = {.length = 0};
+    lock_acquire(&mappings.lock);
+    struct mapping *entry = mapping_find(pointer);
+    if (entry) {
+        erased.base = entry->base;
+        erased.length = entry->length;
+        store_release(entry->pointer, POINTER_ERASED);
+        mappings.totals.count--;
+        mappings.totals.bytes -= erased.length;
+    }
+    lock_release(&mappings.lock);
+    return erased;
+}
+
+static void *mapping_allocate(size_t alignment, size_t size)
+{
+    /* A racy look at the count: two threads at the limit may both pass, as in glibc. */
+    if (mapping_policy.count_max <= 0)
+        return NULL;
+    lock_acquire(&mappings.lock);
+    bool room = mappings.totals.count < (uint64_t)mapping_policy.count_max;
+    lock_release(&mappings.lock);
+    size_t page = os_page_size;
+    size_t slack = alignment > page ? alignment - page : 0;
+    if (!room || size > REQUEST_MAX - slack - page)
+        return NULL;
+    size_t length = align_up(max_size(size, 1), page);
+    uintptr_t base = os_map(length + slack);
+    if (base == 0)
+        return NULL;
+    uintptr_t pointer = align_up(base, max_size(alignment, page));
+    if (slack != 0) { /* keep the aligned part alone */
+        if (pointer != base)
+            os_unmap(base, pointer - base);
+        if (pointer - base != slack)
+            os_unmap(pointer + length, slack - (pointer - base));
+    }
+    if (mapping_insert(pointer, pointer, length))
+        return (void *)pointer;
+    os_unmap(pointer, length);
+    return NULL;
+}
+
+static bool mapping_release(void *p, size_t *trim_threshold)
+{
+    *trim_threshold = 0;
+    struct mapping mapping = mapping_erase((uintptr_t)p);
+    if (mapping.length == 0)
+        return false;
+    if (load_relaxed(mapping_policy.dynamic) && mapping.length > load_relaxed(mapping_policy.threshold) &&
+        mapping.length <= mapping_policy.threshold_max) {
+        /* glibc's figure for the same block counts its header, which can cost one page more. */
+        store_relaxed(mapping_policy.threshold, mapping.length);
+        *trim_threshold = 2 * mapping.length;
+    }
+    if (!os_unmap(mapping.base, mapping.length))
+        /* Too many mappings to split one: it stays, empty and unnoted, rather than be handed out again. */
+        os_discard(mapping.base, mapping.length);
+    return true;
+}
+
+static void *mapping_resize(void *p, size_t size)
+{
+    if (size > REQUEST_MAX - os_page_size)
+        return NULL;
+    size_t length = align_up(max_size(size, 1), os_page_size);
+    struct mapping mapping = mapping_erase((uintptr_t)p);
+    if (mapping.length == 0)
+        diag_fatal("invalid pointer passed to realloc", p);
+    uintptr_t moved = mapping.base;
+    if (length != mapping.length)
+        moved = os_remap(mapping.base, mapping.length, length);
+    /* The entry that was erased has left room for this one, unless another thread took it meanwhile. */
+    if (moved == 0) {
+        if (!mapping_insert((uintptr_t)p, mapping.base, mapping.length))
+            diag_fatal("no memory to note a mapping", p);
+        return length <= mapping.length ? p : NULL;
+    }
+    if (!mapping_insert(moved, moved, length))
+        diag_fatal("no memory to note a mapping", p);
+    return (void *)moved;
+}
+
+static size_t mapping_usable_size(const void *p)
+{
+    lock_acquire(&mappings.lock);
+    const struct mapping *entry = mapping_find((uintptr_t)p);
+    size_t size = entry ? entry->base + entry->length - (uintptr_t)p : 0;
+    lock_release(&mappings.lock);
+    return size;
+}
+
+static bool mapping_contains(const void *p)
+{
+    bool found = false;
+    lock_acquire(&mappings.lock);
+    const struct mapping_table *table = load_relaxed(mappings.table);
+    for (size_t i = 0; table && !found && i < table->capacity; i++)
+        found = load_relaxed(table->entries[i].pointer) > POINTER_ERASED &&
+                (uintptr_t)p - table->entries[i].base < table->entries[i].length;
+    lock_release(&mappings.lock);
+    return found;
+}
+
+static struct mapping_totals mapping_totals(void)
+{
+    lock_acquire(&mappings.lock);
+    struct mapping_totals totals = mappings.totals;
+    lock_release(&mappings.lock);
+    return totals;
+}
+
+/* Counts anew what the table holds. */
+static void table_count(size_t *used, size_t *count, size_t *bytes)
+{
+    const struct mapping_table *table = load_relaxed(mappings.table);
+    *used = *count = *bytes = 0;
+    for (size_t i = 0; table && i < table->capacity; i++) {
+        uintptr_t pointer = load_relaxed(table->entries[i].pointer);
+        *used += pointer != POINTER_NONE;
+        *count += pointer > POINTER_ERASED;
+        *bytes += pointer > POINTER_ERASED ? table->entries[i].length : 0;
+    }
+}
+
+static void mapping_after_fork(void)
+{
+    if (lock_break_in_child(&mappings.lock))
+        table_count(&mappings.used, &mappings.totals.count, &mappings.totals.bytes);
+}
+
+VALIDITY bool mapping_valid(void)
+{
+    size_t used, count, bytes;
+    lock_acquire(&mappings.lock);
+    table_count(&used, &count, &bytes);
+    bool valid = used == mappings.used && count == mappings.totals.count && bytes == mappings.totals.bytes;
+    lock_release(&mappings.lock);
+    return valid;
+}

@@ -1,0 +1,84 @@
+/* os.c: see os.h. */
+#include "os.h"
+
+#include <sys/auxv.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+static uint64_t os_init(void)
+{
+    os_page_size = getauxval(AT_PAGESZ);
+    if (os_page_size == 0)
+        os_page_size = 4 * KIB;
+    uint64_t seed[2] = {0x9e3779b97f4a7c15, 0xbf58476d1ce4e5b9};
+    const void *random_bytes = (const void *)getauxval(AT_RANDOM);
+    if (random_bytes)
+        memcpy(seed, random_bytes, sizeof seed);
+    /* libc makes its stack guard of the same bytes: a multiply-xorshift keeps the two apart. */
+    uint64_t mixed = (seed[0] ^ (seed[1] >> 32) ^ (uintptr_t)&os_page_size) * 0x94d049bb133111eb;
+    return (mixed ^ (mixed >> 31)) * 0xbf58476d1ce4e5b9;
+}
+
+static uintptr_t os_break_move(intptr_t bytes)
+{
+    int saved_errno = errno;
+    void *old_break = sbrk(bytes);
+    errno = saved_errno;
+    return old_break == (void *)-1 ? 0 : (uintptr_t)old_break;
+}
+
+static uintptr_t os_break(void) { return os_break_move(0); }
+
+static uintptr_t os_mmap(size_t size, int protection, int flags)
+{
+    int saved_errno = errno;
+    void *p = mmap(NULL, size, protection, MAP_PRIVATE | MAP_ANONYMOUS | flags, -1, 0);
+    errno = saved_errno;
+    return p == MAP_FAILED ? 0 : (uintptr_t)p;
+}
+
+static uintptr_t os_reserve(size_t size) { return os_mmap(size, PROT_NONE, MAP_NORESERVE); }
+
+static uintptr_t os_map(size_t size) { return os_mmap(size, PROT_READ | PROT_WRITE, 0); }
+
+static bool os_commit(uintptr_t address, size_t size)
+{
+    int saved_errno = errno;
+    bool done = mprotect((void *)address, size, PROT_READ | PROT_WRITE) == 0;
+    errno = saved_errno;
+    return done;
+}
+
+static bool os_unmap(uintptr_t address, size_t size)
+{
+    int saved_errno = errno;
+    bool done = munmap((void *)address, size) == 0;
+    errno = saved_errno;
+    return done;
+}
+
+static uintptr_t os_remap(uintptr_t address, size_t old_size, size_t new_size)
+{
+    int saved_errno = errno;
+    void *p = mremap((void *)address, old_size, new_size, MREMAP_MAYMOVE);
+    errno = saved_errno;
+    return p == MAP_FAILED ? 0 : (uintptr_t)p;
+}
+
+static bool os_discard(uintptr_t address, size_t size)
+{
+    int saved_errno = errno;
+    bool done = madvise((void *)address, size, MADV_DONTNEED) == 0;
+    errno = saved_errno;
+    return done;
+}
+
+static size_t os_address_space_limit(void)
+{
+    int saved_errno = errno;
+    struct rlimit limit;
+    bool limited = getrlimit(RLIMIT_AS, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY;
+    errno = saved_errno;
+    return limited ? (size_t)limit.rlim_cur : SIZE_MAX;
+}

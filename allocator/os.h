@@ -1,0 +1,35 @@
+/* os.h: the only caller of sbrk, mmap, munmap, mremap, mprotect and madvise. Every function keeps errno; failure is
+   a return value. Sizes and addresses are multiples of the page size unless said otherwise. */
+#ifndef BRIM_OS_H
+#define BRIM_OS_H
+
+#include "base.h"
+
+/* The page size from AT_PAGESZ, set by os_init. */
+static size_t os_page_size;
+
+/* Learns the page size; returns 64 random bits for the link keys (from AT_RANDOM: no system call). */
+static uint64_t os_init(void);
+
+/* Moves the break by `bytes` (either sign, any value) through libc's sbrk, which caches the break: a raw system call
+   would make somebody else's next sbrk cut our heap off. The old break, or 0 if it did not move. */
+static uintptr_t os_break_move(intptr_t bytes);
+/* The break; 0 if libc cannot tell. */
+static uintptr_t os_break(void);
+
+/* Address space without access: counts for RLIMIT_AS, costs neither memory nor commit. 0 on failure. */
+static uintptr_t os_reserve(size_t size);
+/* Opens part of a reservation for reading and writing. */
+static bool os_commit(uintptr_t address, size_t size);
+/* A fresh private anonymous mapping, zero and not resident. 0 on failure. */
+static uintptr_t os_map(size_t size);
+static bool os_unmap(uintptr_t address, size_t size);
+/* mremap with MREMAP_MAYMOVE; 0 on failure, the old mapping then being as it was. */
+static uintptr_t os_remap(uintptr_t address, size_t old_size, size_t new_size);
+/* Gives the pages back at once (MADV_DONTNEED, not MADV_FREE, which keeps counting as resident). True if they are
+   zero now; false (locked memory) if they must be taken to be as they were. */
+static bool os_discard(uintptr_t address, size_t size);
+/* The soft RLIMIT_AS, SIZE_MAX if there is none. */
+static size_t os_address_space_limit(void);
+
+#endif

@@ -1,0 +1,383 @@
+/* region_memory.c: where a region's memory comes from and when it goes back: growth of the break and of the
+   fallback regions, trimming of the top, purging within a budget. No thread, no timer: the release that crosses the
+   budget pays.
+
+   The budget is in free dirty slices: a floor, or a fraction of what is live, plus regret. Regret grows when memory
+   that was given back is taken again, and shrinks by a fraction of what is given back and stays unused: so a program
+   that churns stops being purged after a few rounds, and one that had a burst is not trusted for long. */
+#include "region.h"
+
+#include "diag.h"
+
+static struct lock regions_lock = {.rank = RANK_REGIONS};
+
+/* Some memory could not be given back (mlock): unprompted return is off from then on. */
+static _Atomic bool memory_locked;
+
+/* ---- the heap map ---- */
+
+enum {
+    MAP_SHARE_OF_LIMIT = 64,   /* at most this fraction of RLIMIT_AS is reserved for a map */
+    MAP_CHUNK = 64 * 1024 / sizeof(struct slice), /* slices whose descriptors are opened at a time */
+};
+#define MAP_RESERVE_MAX (64 * MIB)
+#define FALLBACK_MIN (1 * MIB)
+#define FALLBACK_FIRST (64 * MIB)
+
+static size_t dirty_bytes_of(size_t capacity) { return align_up(capacity / 8 + 8, os_page_size); }
+
+/* Lays dirty bits and map out from `address` on. */
+static bool region_open(struct region *region, uintptr_t address, size_t capacity)
+{
+    size_t dirty_bytes = dirty_bytes_of(capacity);
+    size_t first = min_size(capacity, MAP_CHUNK);
+    if (!os_commit(address, dirty_bytes + align_up(first * sizeof(struct slice), os_page_size)))
+        return false;
+    region->dirty = (uint64_t *)address;
+    region->map = (struct slice *)(address + dirty_bytes);
+    region->capacity = capacity;
+    region->map_open = first;
+    region->index = (uint8_t)(region - regions);
+    region->lock.rank = RANK_REGION;
+    region->growth.rank = RANK_BREAK;
+    memset(region->bins, 0xff, sizeof region->bins);
+    region->age_oldest = region->age_newest = NO_SLICE;
+    return true;
+}
+
+/* Makes descriptors [0, count) accessible. Break lock. */
+static bool region_open_map(struct region *region, size_t count)
+{
+    if (count <= region->map_open)
+        return true;
+    size_t open = min_size(align_up(count, MAP_CHUNK), region->capacity);
+    uintptr_t from = align_down((uintptr_t)(region->map + region->map_open), os_page_size);
+    if (!os_commit(from, align_up((uintptr_t)(region->map + open), os_page_size) - from))
+        return false;
+    region->map_open = open;
+    return true;
+}
+
+/* The break region's map; its base is found when the break first moves. */
+static bool region_open_break(struct region *region)
+{
+    size_t reserve = align_down(min_size(MAP_RESERVE_MAX, os_address_space_limit() / MAP_SHARE_OF_LIMIT), 64 * KIB);
+    size_t capacity = max_size(reserve, 128 * KIB) / sizeof(struct slice);
+    uintptr_t address = os_reserve(dirty_bytes_of(capacity) + align_up(capacity * sizeof(struct slice), os_page_size));
+    if (address == 0)
+        return false;
+    if (region_open(region, address, capacity)) {
+        region->is_break = true;
+        return true;
+    }
+    os_unmap(address, dirty_bytes_of(capacity) + align_up(capacity * sizeof(struct slice), os_page_size));
+    return false;
+}
+
+/* ---- growth ---- */
+
+/* Describes [count, from) as foreign and adds [from, to) as free. Break lock; the map is open that far. */
+static void region_append(struct region *region, size_t from, size_t to)
+{
+    lock_acquire(&region->lock);
+    size_t count = load_relaxed(region->count);
+    for (size_t i = count; i < to; i++)
+        region->map[i].region = region->index;
+    if (from > count)
+        store_release(region->map[count].run, RUN_WORD(RUN_FOREIGN, from - count));
+    if (to > from) {
+        store_release(region->map[from].run, RUN_WORD(RUN_DETACHED, to - from));
+        store_release(region->count, to);
+        free_run_join(region, from, to - from);
+    } else {
+        store_release(region->count, to);
+    }
+    lock_release(&region->lock);
+}
+
+/* Length of the free run at the top. Region lock. */
+static size_t region_top_locked(const struct region *region)
+{
+    return free_run_before(region, load_relaxed(region->count));
+}
+
+static size_t region_top(struct region *region)
+{
+    lock_acquire(&region->lock);
+    size_t top = region_top_locked(region);
+    lock_release(&region->lock);
+    return top;
+}
+
+/* Moves the break up so that the top has at least `slices` free ones. Break lock. */
+static bool break_grow(struct region *region, size_t slices)
+{
+    for (int attempt = 0; attempt < 8 && !region->blocked; attempt++) {
+        uintptr_t now = os_break();
+        size_t count = load_relaxed(region->count), top = 0;
+        if (now == 0)
+            return false;
+        if (now < region->end) {
+            region->blocked = true; /* somebody moved the break below our blocks: never grow over what is left */
+            return false;
+        }
+        uintptr_t from; /* where our new slices begin */
+        if (now == region->end) {
+            from = region->base + (count << SLICE_SHIFT);
+            top = region_top(region);
+        } else {
+            from = align_up(now, SLICE_SIZE);
+            if (count == 0)
+                region->base = align_down(now, SLICE_SIZE);
+        }
+        size_t lacking = slices > top ? slices - top : 0;
+        size_t from_index = (from - region->base) >> SLICE_SHIFT;
+        if (lacking == 0)
+            return true;
+        if (lacking > region->capacity || from_index > region->capacity - lacking)
+            return false;
+        size_t need = align_up(from + (lacking << SLICE_SHIFT) - now, os_page_size);
+        size_t bytes = need;
+        if (region_policy.top_pad <= REQUEST_MAX - need - os_page_size)
+            bytes = align_up(need + region_policy.top_pad, os_page_size);
+        size_t to = min_size((now + bytes - region->base) >> SLICE_SHIFT, region->capacity);
+        if (!region_open_map(region, to))
+            return false;
+        uintptr_t old = os_break_move((intptr_t)bytes);
+        if (old == 0 && bytes != need) {
+            bytes = need;
+            to = (now + bytes - region->base) >> SLICE_SHIFT;
+            old = os_break_move((intptr_t)bytes);
+        }
+        if (old == 0)
+            return false;
+        if (old != now) { /* somebody was faster: undo if nobody was faster still, and look again */
+            if (os_break() == old + bytes)
+                os_break_move(-(intptr_t)bytes);
+            continue;
+        }
+        region->end = now + bytes;
+        region_append(region, from_index, to);
+        return true;
+    }
+    return false;
+}
+
+/* Opens more of a reserved region. Break lock. */
+static bool reserve_grow(struct region *region, size_t slices)
+{
+    size_t count = load_relaxed(region->count), top = region_top(region);
+    size_t lacking = slices > top ? slices - top : 0;
+    if (lacking == 0)
+        return true;
+    if (lacking > region->capacity - count)
+        return false;
+    size_t pad = min_size(region_policy.top_pad >> SLICE_SHIFT, region->capacity - count - lacking);
+    size_t to = count + lacking + pad;
+    if (!region_open_map(region, to))
+        return false;
+    if (!os_commit(region->base + (count << SLICE_SHIFT), (to - count) << SLICE_SHIFT)) {
+        to = count + lacking;
+        if (!os_commit(region->base + (count << SLICE_SHIFT), (to - count) << SLICE_SHIFT))
+            return false;
+    }
+    region->end = region->base + (to << SLICE_SHIFT);
+    region_append(region, count, to);
+    return true;
+}
+
+/* Makes room for `request` at the top. False: this region cannot grow that far now. */
+static bool region_grow(struct region *region, const struct run_request *request)
+{
+    size_t slices = request->slices + request->alignment - 1;
+    lock_acquire(&region->growth);
+    bool grown = region->is_break ? break_grow(region, slices) : reserve_grow(region, slices);
+    lock_release(&region->growth);
+    return grown;
+}
+
+/* Adds a region that has room for `request`: regions[0] over the break at first, then reserved ones, each as large
+   as all before it if the address space allows. False if there is no memory. */
+static bool region_create(const struct run_request *request)
+{
+    bool created = false;
+    lock_acquire(&regions_lock);
+    size_t count = load_relaxed(region_count);
+    struct region *region = &regions[count];
+    if (count == 0) {
+        created = region_open_break(region);
+    } else if (count < REGION_MAX) {
+        size_t least = (request->slices + request->alignment) << SLICE_SHIFT;
+        size_t size = max_size(FALLBACK_FIRST << min_size(count - 1, 14), least);
+        uintptr_t address = 0;
+        size_t capacity = 0, front = 0;
+        for (; address == 0 && size >= max_size(least, FALLBACK_MIN); size = size > least ? max_size(size / 4, least) : 0) {
+            capacity = size >> SLICE_SHIFT;
+            front = dirty_bytes_of(capacity) + align_up(capacity * sizeof(struct slice), os_page_size);
+            address = os_reserve(front + size + SLICE_SIZE);
+            if (size == least && address == 0)
+                break;
+        }
+        if (address != 0) {
+            region->base = align_up(address + front, SLICE_SIZE);
+            created = region_open(region, address, capacity);
+            if (!created)
+                os_unmap(address, front + (capacity << SLICE_SHIFT) + SLICE_SIZE);
+        }
+    }
+    if (created)
+        store_release(region_count, count + 1);
+    lock_release(&regions_lock);
+    return created;
+}
+
+/* ---- giving back ---- */
+
+static size_t trim_threshold_now(const struct region *region)
+{
+    if (region_policy.trim_explicit)
+        return region_policy.trim_threshold;
+    size_t live = (load_relaxed(region->count) - region->free_slices) << SLICE_SHIFT;
+    return max_size(region_policy.trim_threshold, live / 8);
+}
+
+/* Lowers the break, if it is still where we left it, to `pad` bytes above the last live slice. Break lock. */
+static bool break_trim(struct region *region, size_t pad)
+{
+    if (region->blocked || os_break() != region->end)
+        return false;
+    lock_acquire(&region->lock);
+    size_t count = load_relaxed(region->count), top = region_top_locked(region);
+    size_t first = count - top;
+    uintptr_t bottom = region->base + (first << SLICE_SHIFT);
+    uintptr_t end = pad < region->end - bottom ? align_up(bottom + pad, os_page_size) : region->end;
+    size_t kept = (end - region->base) >> SLICE_SHIFT;
+    if (end >= region->end) {
+        lock_release(&region->lock);
+        return false;
+    }
+    if (top != 0 && kept < count) {
+        free_run_remove(region, first, top);
+        store_release(region->map[first].run, kept > first ? RUN_WORD(RUN_FREE, kept - first) : 0);
+        store_release(region->count, kept);
+        if (kept > first)
+            free_run_insert(region, first, kept - first);
+        for (size_t i = kept; i < count; i++)
+            store_release(region->map[i].run, RUN_WORD(RUN_INSIDE, 0));
+    }
+    lock_release(&region->lock);
+    bool moved = os_break_move(-(intptr_t)(region->end - end)) != 0;
+    if (moved) {
+        /* Whole slices above the new end will be fresh; the one that the end cuts keeps its bytes below it. */
+        size_t fresh = (align_up(end, SLICE_SIZE) - region->base) >> SLICE_SHIFT;
+        size_t last = (align_up(region->end, SLICE_SIZE) - region->base) >> SLICE_SHIFT;
+        lock_acquire(&region->lock);
+        if (fresh < min_size(last, region->capacity))
+            dirty_clear(region, fresh, min_size(last, region->capacity) - fresh);
+        region->discarded += region->end - end;
+        lock_release(&region->lock);
+        region->end = end;
+    } else if (kept < count) {
+        region_append(region, kept, count);
+    }
+    return moved;
+}
+
+/* Gives the dirty slices of the oldest free run back, if there are more than `keep`. False if nothing went back. */
+static bool region_purge_oldest(struct region *region, size_t keep)
+{
+    lock_acquire(&region->lock);
+    uint32_t index = region->age_oldest;
+    if (index == NO_SLICE || region->dirty_slices <= keep) {
+        lock_release(&region->lock);
+        return false;
+    }
+    struct slice *head = &region->map[index];
+    size_t length = run_length(head), dirty = head->dirty;
+    free_run_remove(region, index, length);
+    store_release(head->run, RUN_WORD(RUN_DETACHED, length));
+    region->detached++;
+    lock_release(&region->lock);
+
+    /* The run is ours alone; its dirty bits change under the lock because they share words with its neighbours'. */
+    for (size_t i = index, end = index + length; i < end;) {
+        size_t stretch = i;
+        lock_acquire(&region->lock);
+        while (i < end && !dirty_test(region, i))
+            stretch = ++i;
+        while (i < end && dirty_test(region, i))
+            i++;
+        lock_release(&region->lock);
+        if (i == stretch)
+            break;
+        if (os_discard(region->base + (stretch << SLICE_SHIFT), (i - stretch) << SLICE_SHIFT)) {
+            lock_acquire(&region->lock);
+            dirty_clear(region, stretch, i - stretch);
+            lock_release(&region->lock);
+        } else {
+            store_relaxed(memory_locked, true);
+        }
+    }
+
+    lock_acquire(&region->lock);
+    region->detached--;
+    size_t left = dirty_count(region, index, length);
+    free_run_join(region, index, length);
+    region->given_back += dirty - left;
+    region->regret -= min_size(region->regret, (dirty - left) / 4);
+    region->discarded += (dirty - left) << SLICE_SHIFT;
+    lock_release(&region->lock);
+    return left < dirty;
+}
+
+/* How many dirty free slices the region may keep. Region lock. */
+static size_t purge_budget(const struct region *region)
+{
+    enum { FLOOR_SLICES = 32, LIVE_SHARE = 8 };
+    size_t live = load_relaxed(region->count) - region->free_slices;
+    size_t least = FLOOR_SLICES;
+    if (region_policy.trim_explicit)
+        least = max_size(least, region_policy.trim_threshold >> SLICE_SHIFT);
+    return max_size(least, live / LIVE_SHARE) + region->regret;
+}
+
+/* What a release left to do. Region lock. */
+static struct region_due region_due(const struct region *region)
+{
+    struct region_due due = {.trim = false, .keep = SIZE_MAX};
+    if (region_policy.trim_threshold == SIZE_MAX || load_relaxed(memory_locked))
+        return due;
+    due.trim = region->is_break && region_top_locked(region) << SLICE_SHIFT >= trim_threshold_now(region);
+    size_t budget = purge_budget(region);
+    if (region->dirty_slices > budget && region->detached == 0)
+        due.keep = budget - budget / 4;
+    return due;
+}
+
+/* Does it, outside the region's lock: trims the top, purges the oldest free runs. */
+static void region_return_memory(struct region *region, struct region_due due)
+{
+    if (due.trim && lock_try(&region->growth)) {
+        break_trim(region, region_policy.top_pad);
+        lock_release(&region->growth);
+    }
+    if (due.keep != SIZE_MAX)
+        while (region_purge_oldest(region, due.keep))
+            ;
+}
+
+static bool region_trim_all(size_t pad)
+{
+    bool any = false;
+    for (size_t i = 0; i < load_acquire(region_count); i++) {
+        struct region *region = &regions[i];
+        if (region->is_break) {
+            lock_acquire(&region->growth);
+            any |= break_trim(region, pad);
+            lock_release(&region->growth);
+        }
+        while (region_purge_oldest(region, 0))
+            any = true;
+    }
+    return any;
+}

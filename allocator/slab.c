@@ -1,0 +1,307 @@
+/* slab.c: see slab.h. */
+#include "slab.h"
+
+static void link_key_init(struct link_key *key, uint64_t random)
+{
+    key->encode = random | 1;
+    uint64_t inverse = key->encode; /* right to 3 bits; each step doubles them */
+    for (int i = 0; i < 5; i++)
+        inverse *= 2 - key->encode * inverse;
+    key->decode = inverse;
+}
+
+INLINE block_word *slab_block(const struct slice *slab, uint64_t link)
+{
+    return (block_word *)(slab->start + LINK_OFFSET(link));
+}
+
+/* ---- a slab's life ---- */
+
+static size_t slab_pages(const struct slice *slab) { return slab_class(slab)->slices * SLICE_SIZE / os_page_size; }
+
+static void slab_create(struct slice *head, unsigned class, struct arena *owner, uint32_t owner_id, bool zero)
+{
+    const struct size_class *row = &size_classes[class];
+    head->start = slice_address(region_of_slice(head), head);
+    store_relaxed(head->head, LINK_EMPTY);
+    head->wake = WAKE_NEVER;
+    head->reciprocal = row->reciprocal;
+    head->size_class = (uint8_t)class;
+    head->state = SLAB_OPEN;
+    head->formed = 0;
+    head->unformed = ~0ull >> (64 - slab_pages(head));
+    head->clean = zero ? head->unformed : 0;
+    head->pending_next = head->next = head->previous = NULL;
+    store_relaxed(head->orphan, 0);
+    store_relaxed(head->remote, REMOTE_OWNED_BY(owner_id, REMOTE_WAKE_NEVER));
+    for (unsigned i = 1; i < row->slices; i++)
+        head[i].back = (uint32_t)(i * sizeof *head);
+    store_relaxed(head->owner, owner);
+    run_publish(head, RUN_SLAB);
+}
+
+static void slab_destroy(struct slice *slab)
+{
+    store_relaxed(slab->owner, NULL);
+    store_relaxed(slab->remote, 0);
+    slab->state = SLAB_NOBODY;
+    for (unsigned i = 1; i < slab_class(slab)->slices; i++)
+        slab[i].back = 0;
+    region_release(slab);
+}
+
+/* ---- forming ----
+   A block belongs to the page in which it starts. A slab's first pages are formed one at a time, so that a class
+   which is hardly used stays small; the more of it is in use, the more pages are formed at once. A page in which no
+   block starts goes with the block that covers it. */
+
+/* Number of the first block that starts at or above the page. */
+static size_t page_first_block(const struct slice *slab, size_t page)
+{
+    size_t size = slab_class(slab)->block_size;
+    return min_size((page * os_page_size + size - 1) / size, slab_class(slab)->capacity);
+}
+
+/* The page in which block `number` starts; behind the last block, the number of pages. */
+static size_t block_first_page(const struct slice *slab, size_t number)
+{
+    const struct size_class *row = slab_class(slab);
+    return number < row->capacity ? number * row->block_size / os_page_size : slab_pages(slab);
+}
+
+static uint64_t page_mask(size_t from, size_t to) { return (~0ull >> (64 - (to - from))) << from; }
+
+static bool slab_form(struct slice *slab, bool *clean)
+{
+    size_t size = slab_class(slab)->block_size;
+    if (slab->unformed == 0)
+        return false;
+    size_t page = (size_t)__builtin_ctzll(slab->unformed);
+    size_t batch = 1 + slab->formed * size / os_page_size / 4;
+    /* Pages that follow each other form together, so that the list runs through them in address order. */
+    size_t last = page + 1;
+    while (last < page + batch && last < 64 && slab->unformed >> last & 1)
+        last++;
+    size_t first_block = page_first_block(slab, page);
+    size_t end_block = max_size(page_first_block(slab, last), first_block + 1);
+    uint64_t head = LINK_EMPTY;
+    for (size_t i = end_block; i > first_block; i--) {
+        size_t offset = (i - 1) * size;
+        *(block_word *)(slab->start + offset) = head * process_key.encode;
+        head = (head & ~(LINK_ONE - 1)) + offset + LINK_ONE;
+    }
+    uint64_t pages = page_mask(page, block_first_page(slab, end_block));
+    *clean = slab->clean >> page & 1;
+    slab->unformed &= ~pages;
+    slab->clean &= ~pages;
+    slab->formed = (uint16_t)(slab->formed + (end_block - first_block));
+    store_release(slab->head, head);
+    return true;
+}
+
+/* ---- owners and remote frees ---- */
+
+static bool slab_take_remote(struct slice *slab)
+{
+    uint64_t remote = load_relaxed(slab->remote);
+    do {
+        if (REMOTE_LIST(remote) == 0)
+            return false;
+    } while (!atomic_compare_exchange_weak_explicit(&slab->remote, &remote,
+                                                    remote - REMOTE_LIST(remote), memory_order_acquire,
+                                                    memory_order_relaxed));
+    store_release(slab->head, REMOTE_LIST(remote));
+    return true;
+}
+
+static bool slab_push_remote(struct slice *slab, uint64_t *remote, void *block, uintptr_t offset, bool *notify)
+{
+    uint64_t list = REMOTE_LIST(*remote), count = LINK_COUNT(list) + 1;
+    *notify = count >= REMOTE_WAKE(*remote) && !(*remote & REMOTE_PENDING);
+    *(block_word *)block = (list != 0 ? list : LINK_EMPTY) * process_key.encode;
+    uint64_t pushed = *remote - list + (WAKE_AT(count) | offset) + (*notify ? REMOTE_PENDING : 0);
+    return atomic_compare_exchange_weak_explicit(&slab->remote, remote, pushed, memory_order_acq_rel,
+                                                 memory_order_acquire);
+}
+
+static bool slab_set_remote_wake(struct slice *slab, uint64_t remote, uint64_t wake, bool drained)
+{
+    uint64_t changed = (remote & ~(REMOTE_WAKE_NEVER << REMOTE_WAKE_SHIFT)) | wake << REMOTE_WAKE_SHIFT;
+    if (drained)
+        changed &= ~REMOTE_PENDING;
+    return changed == remote || atomic_compare_exchange_strong_explicit(&slab->remote, &remote, changed,
+                                                                        memory_order_acq_rel, memory_order_relaxed);
+}
+
+static void slab_merge_remote(struct slice *slab)
+{
+    uint64_t kept = load_relaxed(slab->head);
+    if (kept == LINK_EMPTY) {
+        slab_take_remote(slab);
+        return;
+    }
+    uint64_t remote = load_relaxed(slab->remote);
+    while (!atomic_compare_exchange_weak_explicit(&slab->remote, &remote, remote - REMOTE_LIST(remote),
+                                                  memory_order_acquire, memory_order_relaxed))
+        ;
+    uint64_t link = REMOTE_LIST(remote);
+    while (link > LINK_EMPTY) {
+        block_word *block = slab_block(slab, link);
+        uint64_t next = *block * process_key.decode;
+        if (unlikely(next >= link))
+            diag_fatal("corrupted free list", block);
+        *block = kept * process_key.encode;
+        kept = (kept & ~(LINK_ONE - 1)) + LINK_OFFSET(link) + LINK_ONE;
+        link = next;
+    }
+    store_release(slab->head, kept);
+}
+
+static bool slab_claim(struct slice *slab, struct arena *owner, uint32_t owner_id)
+{
+    uint64_t nobody = 0;
+    if (!atomic_compare_exchange_strong_explicit(&slab->remote, &nobody, REMOTE_OWNED_BY(owner_id, REMOTE_WAKE_NEVER),
+                                                 memory_order_acquire, memory_order_relaxed))
+        return false;
+    store_relaxed(slab->owner, owner);
+    return true;
+}
+
+static bool slab_disown(struct slice *slab, struct arena *owner)
+{
+    uint64_t remote = load_relaxed(slab->remote);
+    if (REMOTE_LIST(remote) != 0 || remote & REMOTE_PENDING)
+        return false;
+    slab->state = SLAB_NOBODY;
+    store_relaxed(slab->owner, NULL); /* before the word says so, or the next owner's name could be overwritten */
+    if (atomic_compare_exchange_strong_explicit(&slab->remote, &remote, 0, memory_order_release,
+                                                memory_order_relaxed))
+        return true;
+    store_relaxed(slab->owner, owner);
+    return false;
+}
+
+/* Searches one list. The links may change under a reader that is not the owner; each is checked before it is used,
+   and a block that is live throughout is never linked to. */
+static bool list_contains(const struct slice *slab, uint64_t link, const void *block)
+{
+    while (link > LINK_EMPTY) {
+        const block_word *at = slab_block(slab, link);
+        if (at == block)
+            return true;
+        uint64_t next = *at * process_key.decode;
+        if (next >= link)
+            return false;
+        link = next;
+    }
+    return false;
+}
+
+static bool slab_block_is_free(struct slice *slab, const void *block)
+{
+    return list_contains(slab, load_acquire(slab->head), block) ||
+           list_contains(slab, REMOTE_LIST(load_acquire(slab->remote)), block);
+}
+
+/* ---- giving pages back ---- */
+
+/* Bits of the blocks on the free list. */
+static void slab_mark_free(const struct slice *slab, uint64_t *bits)
+{
+    size_t size = slab_class(slab)->block_size;
+    uint64_t link = load_relaxed(slab->head);
+    while (link > LINK_EMPTY) {
+        size_t number = LINK_OFFSET(link) / size;
+        bits[number / 64] |= 1ull << number % 64;
+        uint64_t next = *slab_block(slab, link) * process_key.decode;
+        if (unlikely(next >= link))
+            diag_fatal("corrupted free list", slab_block(slab, link));
+        link = next;
+    }
+}
+
+/* Formed pages that hold no byte of a live block. */
+static uint64_t slab_idle_pages(const struct slice *slab, const uint64_t *bits)
+{
+    size_t size = slab_class(slab)->block_size;
+    uint64_t idle = 0;
+    for (size_t page = 0, pages = slab_pages(slab); page < pages; page++) {
+        if (slab->unformed >> page & 1)
+            continue;
+        size_t block = page * os_page_size / size;
+        size_t end = page_first_block(slab, page + 1);
+        bool live = false;
+        for (; block < end && !live; block++)
+            live = !(bits[block / 64] >> block % 64 & 1) && !(slab->unformed >> block_first_page(slab, block) & 1);
+        if (!live)
+            idle |= 1ull << page;
+    }
+    return idle;
+}
+
+/* Makes the free list anew, in address order, without the blocks that start in `pages`. */
+static void slab_unform(struct slice *slab, uint64_t pages, const uint64_t *bits)
+{
+    const struct size_class *row = slab_class(slab);
+    uint64_t head = LINK_EMPTY;
+    size_t gone = 0;
+    store_release(slab->head, LINK_EMPTY); /* a child forked half-way must not follow old links into new ones */
+    for (size_t i = row->capacity; i-- > 0;) {
+        if (!(bits[i / 64] >> i % 64 & 1))
+            continue;
+        if (pages >> block_first_page(slab, i) & 1) {
+            gone++;
+            continue;
+        }
+        size_t offset = i * row->block_size;
+        *(block_word *)(slab->start + offset) = head * process_key.encode;
+        head = (head & ~(LINK_ONE - 1)) + offset + LINK_ONE;
+    }
+    slab->unformed |= pages;
+    slab->formed = (uint16_t)(slab->formed - gone);
+    store_release(slab->head, head);
+}
+
+static size_t slab_purge(struct slice *slab)
+{
+    uint64_t bits[SLAB_SLICES_MAX * SLICE_SIZE / 64 / 64] = {0}; /* 16-byte blocks fill one slice only: 4096 bits */
+    static_assert(sizeof bits * 8 >= SLICE_SIZE / 16, "a bit for every block");
+    slab_mark_free(slab, bits);
+    uint64_t idle = slab_idle_pages(slab, bits);
+    if (idle == 0)
+        return 0;
+    slab_unform(slab, idle, bits);
+    size_t bytes = 0;
+    for (uint64_t left = idle; left != 0;) {
+        size_t page = (size_t)__builtin_ctzll(left);
+        uint64_t ones = ~(left >> page);
+        size_t length = ones != 0 ? (size_t)__builtin_ctzll(ones) : 64 - page;
+        if (os_discard(slab->start + page * os_page_size, length * os_page_size))
+            bytes += length * os_page_size;
+        left &= ~page_mask(page, page + length);
+    }
+    return bytes;
+}
+
+/* ---- validity ---- */
+
+VALIDITY bool slab_valid(struct slice *slab)
+{
+    const struct size_class *row = slab_class(slab);
+    uint64_t head = load_relaxed(slab->head), remote = load_relaxed(slab->remote);
+    bool valid = run_kind(slab) == RUN_SLAB && run_length(slab) == row->slices && slab->back == 0 &&
+                 slab->start == slice_address(region_of_slice(slab), slab) && slab->formed <= row->capacity &&
+                 LINK_COUNT(head) + REMOTE_COUNT(remote) <= slab->formed &&
+                 (REMOTE_ID(remote) != 0 || REMOTE_LIST(remote) == 0);
+    size_t formed = 0;
+    for (size_t i = 0; i < row->capacity; i++)
+        formed += !(slab->unformed >> block_first_page(slab, i) & 1);
+    valid = valid && formed == slab->formed;
+    uint64_t link = head, count = LINK_COUNT(head);
+    while (valid && link > LINK_EMPTY) {
+        valid = slab_is_block(slab, LINK_OFFSET(link)) && LINK_COUNT(link) == count-- &&
+                !(slab->unformed >> LINK_OFFSET(link) / os_page_size & 1);
+        link = *slab_block(slab, link) * process_key.decode;
+    }
+    return valid && count == 0 && link == LINK_EMPTY;
+}

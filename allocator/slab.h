@@ -1,0 +1,135 @@
+/* slab.h: blocks of one size class inside a run; the free list and its link word, forming, ownership, remote frees.
+
+   The link. A free list is one word, its head: how many blocks are on it and where the first one is,
+
+        63                31 30            18 17              0
+       | 0                  | count          | offset in slab  |        LINK_EMPTY = 1: count 0, no offset
+
+   and each free block's first word holds, encoded, what the head was before the block was pushed. So a push or a pop
+   is one store to the head, the count is exact at every moment and costs nothing, and whoever is stopped half-way
+   (a fork, a signal) leaves either list. The code is multiplication by an odd key modulo 2^64: a change of any bits
+   of an encoded word decodes to a large number with probability 1 - 2^-33 or more, and a link that is followed must
+   decode to less than the link before it. The same word tells a double free: the first word of a block that is being
+   freed decodes to a link only if the block is free (or, once in 2^33, or when the program copied it, by chance: so
+   the list is searched before anyone is accused).
+
+   Owners. A slab belongs to one arena, whose thread alone touches head, wake, formed and unformed, or to nobody.
+   `remote` is the truth of that, with the list of the blocks that others freed:
+
+        63        44 43  31 30   18 17        4  3   2         1  0
+       | owner's id | wake | count | offset / 16 | 0 | PENDING | 0 0 |       the whole word 0: nobody
+
+   nobody -> mine    slab_claim: compare-and-swap, by whoever frees a block of it or adopts an orphan
+   mine -> nobody    slab_disown: compare-and-swap, fails if a remote free came; a full slab is disowned, so that
+                     its first freer gets it and frees the rest without atomics
+   others' frees     slab_push_remote: compare-and-swap onto the list; at the count `wake` the sender sets PENDING and
+                     then hands the slab to the owner's pending stack (arena.c); who holds PENDING keeps the slab
+                     from being destroyed
+
+   Invariants (slab_valid): formed = on the free list + on the remote list + live; every offset is a multiple of the
+   block size below formed blocks; nobody's slab has an empty remote list. */
+#ifndef BRIM_SLAB_H
+#define BRIM_SLAB_H
+
+#include "classes.h"
+#include "diag.h"
+#include "region.h"
+
+#define LINK_OFFSET_BITS 18
+#define LINK_OFFSET(link) ((link) & (((uint64_t)1 << LINK_OFFSET_BITS) - 1))
+#define LINK_COUNT(link) ((link) >> LINK_OFFSET_BITS)
+#define LINK_ONE ((uint64_t)1 << LINK_OFFSET_BITS)
+#define LINK_EMPTY ((uint64_t)1)
+#define LINK_LIMIT ((uint64_t)1 << 31)
+#define WAKE_NEVER UINT64_MAX
+#define WAKE_AT(count) ((uint64_t)(count) << LINK_OFFSET_BITS)
+static_assert(SLAB_SLICES_MAX * SLICE_SIZE <= 1 << LINK_OFFSET_BITS, "an offset fits a link");
+
+#define REMOTE_PENDING ((uint64_t)4)
+#define REMOTE_WAKE_SHIFT 31
+#define REMOTE_WAKE_NEVER ((uint64_t)0x1fff)
+#define REMOTE_WAKE(remote) ((remote) >> REMOTE_WAKE_SHIFT & REMOTE_WAKE_NEVER)
+#define REMOTE_ID_SHIFT 44
+#define REMOTE_ID_MAX ((1u << 20) - 1)
+#define REMOTE_ID(remote) ((uint32_t)((remote) >> REMOTE_ID_SHIFT))
+#define REMOTE_LIST(remote) ((remote) & (LINK_LIMIT - 1) & ~(uint64_t)(BLOCK_ALIGNMENT - 1))
+#define REMOTE_COUNT(remote) LINK_COUNT(REMOTE_LIST(remote))
+#define REMOTE_OWNED_BY(id, wake) ((uint64_t)(id) << REMOTE_ID_SHIFT | (uint64_t)(wake) << REMOTE_WAKE_SHIFT)
+
+/* Encode and decode are inverse odd numbers. Set once, before the first block; the region's heap would carry its own. */
+struct link_key {
+    uint64_t encode, decode;
+};
+static struct link_key process_key;
+static void link_key_init(struct link_key *key, uint64_t random);
+
+/* Pops a block; NULL if the list is empty. Owner. The block's first word is cleared, so that a block which is freed
+   unwritten is no double-free candidate. */
+INLINE void *slab_pop(struct slice *slab)
+{
+    uint64_t head = load_relaxed(slab->head);
+    if (unlikely(head == LINK_EMPTY))
+        return NULL;
+    block_word *block = (block_word *)(slab->start + LINK_OFFSET(head));
+    uint64_t next = *block * process_key.decode;
+    if (unlikely(next >= head))
+        diag_fatal("corrupted free list", block);
+    store_relaxed(slab->head, next);
+    *block = 0;
+    return block;
+}
+
+/* True if the first word of the block being freed says that it may be free already. */
+INLINE bool slab_double_free_candidate(const void *block)
+{
+    return *(const block_word *)block * process_key.decode - 1 < LINK_LIMIT;
+}
+
+/* True if `offset` is that of a block. */
+INLINE bool slab_is_block(const struct slice *slab, uintptr_t offset)
+{
+    return offset * slab->reciprocal < slab->reciprocal;
+}
+
+/* Pushes the block at `offset`. Owner. True if the slab wants attention: see slab->wake. */
+INLINE bool slab_push(struct slice *slab, void *block, uintptr_t offset)
+{
+    uint64_t head = load_relaxed(slab->head);
+    *(block_word *)block = head * process_key.encode;
+    head = (head & ~(LINK_ONE - 1)) + offset + LINK_ONE;
+    /* Release: a snapshot of this memory (fork) that has the head has the link, too. Free on x86. */
+    store_release(slab->head, head);
+    return head >= slab->wake;
+}
+
+INLINE struct slice *slab_head(struct slice *slice) { return (struct slice *)((char *)slice - slice->back); }
+INLINE uint64_t slab_free_count(const struct slice *slab) { return LINK_COUNT(load_relaxed(slab->head)); }
+INLINE const struct size_class *slab_class(const struct slice *slab) { return &size_classes[slab->size_class]; }
+
+/* Makes the detached run of `head` a slab of `class`, owned by `owner`, nothing formed. */
+static void slab_create(struct slice *head, unsigned class, struct arena *owner, uint32_t owner_id, bool zero);
+/* Ends a slab of which no block is live, and releases its run. Owner. */
+static void slab_destroy(struct slice *slab);
+/* Forms the blocks of some more pages and puts them on the free list, in address order. Owner; the list is empty.
+   False if all are formed. `*clean`: the first of them is zero beyond its first word. */
+static bool slab_form(struct slice *slab, bool *clean);
+/* If the free list is empty, takes the remote list for it, whole. Owner. True if there was one. */
+static bool slab_take_remote(struct slice *slab);
+/* Another thread's free: puts the block at `offset` on the list of `remote`, the word just read, whose owner is somebody
+   else. False if the word has changed (it is read anew into `*remote`). `*notify`: the caller now holds PENDING. */
+static bool slab_push_remote(struct slice *slab, uint64_t *remote, void *block, uintptr_t offset, bool *notify);
+/* Sets at how many remote frees the owner is told; clears PENDING if `drained`. Owner. False if `remote` changed. */
+static bool slab_set_remote_wake(struct slice *slab, uint64_t remote, uint64_t wake, bool drained);
+/* Puts the remote list's blocks on the free list one by one, for when that is not empty. Owner. */
+static void slab_merge_remote(struct slice *slab);
+/* nobody -> owner. False if somebody else was faster. */
+static bool slab_claim(struct slice *slab, struct arena *owner, uint32_t owner_id);
+/* mine -> nobody. False if remote frees are there or on their way; the slab is still the caller's then. */
+static bool slab_disown(struct slice *slab, struct arena *owner);
+/* Is the block, whose first word decodes to a link, really on a list? Any thread; the lists may move meanwhile. */
+static bool slab_block_is_free(struct slice *slab, const void *block);
+/* Gives back the whole pages in which all blocks are free and formed: they become unformed. Owner. Bytes. */
+static size_t slab_purge(struct slice *slab);
+VALIDITY bool slab_valid(struct slice *slab);
+
+#endif

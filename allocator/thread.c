@@ -1,0 +1,79 @@
+/* thread.c: see thread.h. */
+#include "thread.h"
+
+#include <limits.h>
+#include <pthread.h>
+
+static pthread_key_t exit_key;
+static _Atomic bool exit_key_ready;
+static _Thread_local bool exit_hooked;       /* exit_key has a value in this thread */
+static _Thread_local unsigned char exit_round; /* destructor rounds that have come by */
+
+/* The key's destructor: runs in every round, and lets go in the last one. */
+static void thread_exit(void *value)
+{
+    (void)value;
+    if (++exit_round < PTHREAD_DESTRUCTOR_ITERATIONS) {
+        pthread_setspecific(exit_key, &exit_key);
+        return;
+    }
+    struct arena *arena = thread_home;
+    thread_arena = (struct arena *)&arena_none;
+    thread_home = NULL;
+    if (arena)
+        arena_retire(arena);
+}
+
+static void thread_hook_exit(void)
+{
+    if (exit_hooked || !load_acquire(exit_key_ready))
+        return;
+    exit_hooked = true; /* first: setspecific may allocate */
+    int saved_errno = errno;
+    pthread_setspecific(exit_key, &exit_key);
+    errno = saved_errno;
+}
+
+static void thread_init(void)
+{
+    if (pthread_key_create(&exit_key, thread_exit) == 0)
+        store_release(exit_key_ready, true);
+    if (thread_home)
+        thread_hook_exit();
+}
+
+/* Process-wide set-up at the first block: no lock, as two threads cannot both be first (pthread_create allocates). */
+COLD void process_init(void)
+{
+    link_key_init(&process_key, os_init());
+}
+
+COLD struct arena *thread_attach(void)
+{
+    if (process_key.encode == 0)
+        process_init();
+    struct arena *arena = arena_obtain();
+    if (!arena || exit_round >= PTHREAD_DESTRUCTOR_ITERATIONS)
+        return arena; /* borrowed, see thread_leave */
+    thread_home = arena;
+    if (!load_relaxed(slow_mode))
+        thread_arena = arena;
+    thread_hook_exit();
+    return arena;
+}
+
+static inline struct arena *thread_enter(void)
+{
+    struct arena *arena = thread_home;
+    if (unlikely(!arena))
+        return thread_attach();
+    if (unlikely(!exit_hooked))
+        thread_hook_exit();
+    return arena;
+}
+
+static inline void thread_leave(struct arena *arena)
+{
+    if (unlikely(arena != thread_home))
+        arena_retire(arena);
+}

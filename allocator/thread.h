@@ -1,0 +1,29 @@
+/* thread.h: the thread's words of thread-local storage, and its exit.
+
+   A thread starts on arena_none, so that its first malloc is the ordinary slow path; that attaches an arena. Exit: a
+   pthread key's destructor re-arms itself until the last round, so that other keys' destructors, and C++ ones (which
+   run before all keys), still allocate the ordinary way. What comes later still borrows an arena for one operation
+   at a time. */
+#ifndef BRIM_THREAD_H
+#define BRIM_THREAD_H
+
+#include "arena.h"
+
+/* What the fast paths use: the thread's arena, or arena_none when there is none or when every operation must take
+   the slow path (options that act on each block). */
+static _Thread_local struct arena *thread_arena = (struct arena *)&arena_none;
+/* The thread's arena, or NULL. */
+static _Thread_local struct arena *thread_home;
+
+/* Every operation of every thread takes the slow path. Set before there are threads, or by mallopt: a thread that
+   does not see it yet is merely fast a little longer. */
+static _Atomic bool slow_mode;
+
+/* The arena to work with now; attaches one if there is none. NULL if there is no memory. Give it back with
+   thread_leave. */
+static struct arena *thread_enter(void);
+static void thread_leave(struct arena *arena);
+/* Prepares the exit hook. Called once by the library's constructor; threads that attached before are hooked later. */
+static void thread_init(void);
+
+#endif

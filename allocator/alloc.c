@@ -30,6 +30,7 @@ static void *medium_take(const struct run_request *request, enum contents *conte
    each of the two ways to get more is the other's fallback. */
 SLOW void *large_allocate(size_t alignment, size_t size, enum contents *contents)
 {
+    process_init_once();
     size_t reach; /* what glibc would look for */
     if (size > REQUEST_MAX || __builtin_add_overflow(size, alignment > BLOCK_ALIGNMENT ? alignment + 32 : 0, &reach) ||
         reach > REQUEST_MAX)

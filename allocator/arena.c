@@ -100,10 +100,73 @@ static uint64_t slab_enough(const struct slice *slab)
     return min_size(ENOUGH_MAX, max_size(1, slab_class(slab)->capacity / ENOUGH_SHARE));
 }
 
+/* ---- purging ---- */
+
+static void slab_reconsider(struct arena *arena, struct slice *slab, bool drained);
+
+static _Atomic size_t idle_total; /* of all arenas; a stale value only moves the moment of a purge */
+
+/* Notes what has become free in a partial slab. */
+static void idle_note(struct arena *arena, struct slice *slab)
+{
+    size_t count = slab_free_count(slab);
+    if (count > slab->noted_free) {
+        size_t bytes = (count - slab->noted_free) * slab_class(slab)->block_size;
+        arena->idle += bytes;
+        atomic_fetch_add_explicit(&idle_total, bytes, memory_order_relaxed);
+    }
+    slab->noted_free = (uint16_t)count;
+}
+
+static void idle_forget(struct arena *arena, size_t bytes)
+{
+    bytes = min_size(bytes, arena->idle);
+    arena->idle -= bytes;
+    atomic_fetch_sub_explicit(&idle_total, bytes, memory_order_relaxed);
+}
+
+/* The slab is no longer a partial one. */
+static void idle_leave(struct arena *arena, struct slice *slab)
+{
+    idle_forget(arena, slab->noted_free * (size_t)slab_class(slab)->block_size);
+    slab->noted_free = 0;
+}
+
+/* Gives back the idle pages of the partial slabs if there is more idle than the budget allows. Those that were
+   touched last, at the front of their lists, are likely to be used next: they are left alone. */
+static void arena_purge(struct arena *arena)
+{
+    size_t total = load_relaxed(idle_total), budget = region_purge_budget();
+    if (total <= budget || arena->idle < total / 8 || total <= budget + regret_now(&arena->regret))
+        return;
+    size_t given = 0;
+    for (unsigned class = 0; class < CLASS_COUNT; class ++) {
+        struct slice *slab = arena->partial[class], *next;
+        for (slab = slab ? slab->next : NULL; slab; slab = next) {
+            next = slab->next;
+            given += slab_purge(slab);
+            slab_reconsider(arena, slab, false);
+        }
+    }
+    idle_forget(arena, arena->idle);
+    regret_give(&arena->regret, given);
+}
+
+/* The number of free blocks at which a slab that has `sum` wants to be looked at next. */
+static uint64_t slab_next_look(const struct slice *slab, uint64_t sum)
+{
+    if (slab->state == SLAB_WAITING)
+        return slab_enough(slab);
+    uint64_t quarter = max_size(1, slab_class(slab)->capacity / 4);
+    return min_size(slab->formed, (sum / quarter + 1) * quarter);
+}
+
 /* Looks at a partial or waiting slab: destroys it if all its blocks are free, moves it to where it belongs, and sets
    the counts at which it wants to be looked at again. `drained`: it came from the pending stack, and PENDING is ours. */
 static void slab_reconsider(struct arena *arena, struct slice *slab, bool drained)
 {
+    if (slab->state == SLAB_PARTIAL)
+        idle_note(arena, slab);
     for (;;) {
         uint64_t remote = load_acquire(slab->remote);
         uint64_t local = slab_free_count(slab), sum = local + REMOTE_COUNT(remote);
@@ -117,6 +180,7 @@ static void slab_reconsider(struct arena *arena, struct slice *slab, bool draine
             return;
         }
         if (sum == slab->formed) {
+            idle_leave(arena, slab);
             list_remove(list_of(arena, slab), slab);
             slab_destroy(slab);
             return;
@@ -126,7 +190,7 @@ static void slab_reconsider(struct arena *arena, struct slice *slab, bool draine
             slab->state = SLAB_PARTIAL;
             list_add(&arena->partial[slab->size_class], slab);
         }
-        uint64_t missing = (slab->state == SLAB_PARTIAL ? slab->formed : slab_enough(slab)) - sum;
+        uint64_t missing = slab_next_look(slab, sum) - sum;
         uint64_t half = REMOTE_COUNT(remote) != 0 ? (missing + 1) / 2 : missing;
         uint64_t remote_wake = REMOTE_COUNT(remote) != 0 ? REMOTE_COUNT(remote) + half : 1;
         slab->wake = WAKE_AT(local + half);
@@ -137,6 +201,7 @@ static void slab_reconsider(struct arena *arena, struct slice *slab, bool draine
 
 static void slab_open(struct arena *arena, struct slice *slab)
 {
+    idle_leave(arena, slab);
     slab->state = SLAB_OPEN;
     slab->wake = WAKE_NEVER;
     arena->open[slab->size_class] = slab;
@@ -164,6 +229,7 @@ static void arena_wake(struct arena *arena, struct slice *slab)
     slab_reconsider(arena, slab, false); /* first: draining may destroy this very slab */
     if (unlikely(load_relaxed(arena->pending) != NULL))
         arena_drain(arena);
+    arena_purge(arena);
 }
 
 /* ---- refill ---- */
@@ -179,13 +245,19 @@ static struct slice *slab_new(struct arena *arena, unsigned class)
 }
 
 /* Something to pop: from the free list, the remote list, or blocks that are not formed yet. */
-static void *slab_supply(struct slice *slab, bool *clean)
+static void *slab_supply(struct arena *arena, struct slice *slab, bool *clean)
 {
     *clean = false;
     void *block = slab_pop(slab);
-    if (!block && (slab_take_remote(slab) || slab_form(slab, clean)))
-        block = slab_pop(slab);
-    return block;
+    if (block)
+        return block;
+    if (!slab_take_remote(slab)) {
+        if (!slab_form(slab, clean))
+            return NULL;
+        if (slab->purged)
+            regret_take(&arena->regret, slab_free_count(slab) * slab_class(slab)->block_size);
+    }
+    return slab_pop(slab);
 }
 
 /* The open slab is exhausted: it becomes nobody's, unless remote frees are on their way to it. */
@@ -203,7 +275,7 @@ static void *arena_refill(struct arena *arena, unsigned class, bool *clean)
     struct slice *slab = arena->open[class];
     void *block;
     if (slab != SLAB_NONE) {
-        if ((block = slab_supply(slab, clean)))
+        if ((block = slab_supply(arena, slab, clean)))
             return block;
         slab_close(arena, slab);
     }
@@ -219,7 +291,7 @@ static void *arena_refill(struct arena *arena, unsigned class, bool *clean)
             list_remove(&arena->waiting[class], slab);
         }
         slab_open(arena, slab);
-        if ((block = slab_supply(slab, clean)))
+        if ((block = slab_supply(arena, slab, clean)))
             return block;
         slab_close(arena, slab);
         if (arena->waiting[class] == slab)
@@ -395,6 +467,7 @@ static struct arena *arena_obtain(void)
 /* Lets go of one slab that is in no list. */
 static void slab_leave(struct arena *arena, struct slice *slab)
 {
+    idle_leave(arena, slab);
     slab_merge_remote(slab);
     bool empty = slab_free_count(slab) == slab->formed && !(load_acquire(slab->remote) & REMOTE_PENDING);
     bool full = slab_free_count(slab) == 0 && slab->unformed == 0;

@@ -15,6 +15,10 @@
      partial   -> open       refill                    partial, waiting -> destroyed: all free
      nobody (orphan) -> open adoption by refill        any     -> nobody (orphan)  thread exit
 
+   Purging. A partial slab wakes at each further quarter of free blocks, too, and what has become free is noted as
+   idle. When all arenas' idle bytes exceed a budget, the thread that noticed looks through its own partial slabs and
+   gives back the whole pages in which no block is live (slab_purge); what is left is not noted again.
+
    The wake counts of the local and the remote list are each set to half of what is missing, so that one of the two
    must be reached before the sum is, and the sum is looked at O(log) times.
 
@@ -32,6 +36,8 @@ struct arena {
     struct slice *open[CLASS_COUNT]; /* first, so that the fast path has no offset to add. slab_none if none */
     struct slice *partial[CLASS_COUNT];
     struct slice *waiting[CLASS_COUNT];
+    struct regret regret;         /* in bytes: by how much purging its slabs was too eager */
+    size_t idle;                  /* bytes freed in its partial slabs since those were last purged */
     uint32_t id;                  /* 1 or more; constant */
     struct arena *idle_next;      /* arenas' lock */
     bool idle_listed;             /* arenas' lock */

@@ -4,6 +4,7 @@
 #include "sync.h"
 #include "diag.c"
 #include "os.c"
+#include "regret.h"
 #include "classes.h"
 #include "region.c"
 #include "region_memory.c"

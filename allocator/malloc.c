@@ -105,8 +105,7 @@ EXPORT int posix_memalign(void **out, size_t alignment, size_t size)
 
 static size_t page_size(void)
 {
-    if (unlikely(os_page_size == 0))
-        process_init();
+    process_init_once();
     return os_page_size;
 }
 

@@ -29,6 +29,8 @@ static uintptr_t os_remap(uintptr_t address, size_t old_size, size_t new_size);
 /* Gives the pages back at once (MADV_DONTNEED, not MADV_FREE, which keeps counting as resident). True if they are
    zero now; false (locked memory) if they must be taken to be as they were. */
 static bool os_discard(uintptr_t address, size_t size);
+/* A monotonic clock in milliseconds, read without a system call; it steps by some milliseconds. */
+static uint64_t os_now_ms(void);
 /* The soft RLIMIT_AS, SIZE_MAX if there is none. */
 static size_t os_address_space_limit(void);
 

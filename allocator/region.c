@@ -118,7 +118,7 @@ static void free_run_insert(struct region *region, size_t index, size_t length)
     bin_insert(region, (uint32_t)index, length);
     if (head->dirty != 0)
         age_append(region, (uint32_t)index);
-    region->free_slices += length;
+    store_relaxed(region->free_slices, load_relaxed(region->free_slices) + length);
     region->dirty_slices += head->dirty;
 }
 
@@ -128,7 +128,7 @@ static void free_run_remove(struct region *region, size_t index, size_t length)
     bin_remove(region, (uint32_t)index, length);
     if (head->dirty != 0)
         age_remove(region, (uint32_t)index);
-    region->free_slices -= length;
+    store_relaxed(region->free_slices, load_relaxed(region->free_slices) - length);
     region->dirty_slices -= head->dirty;
 }
 
@@ -224,23 +224,15 @@ static bool region_find(const struct region *region, const struct run_request *r
     return false;
 }
 
-/* What giving memory back has cost: slices that are taken again soon after they were given back raise the budget. */
-static void regret_taken(struct region *region, size_t clean)
-{
-    size_t again = min_size(clean, region->given_back);
-    region->given_back -= again;
-    region->regret += again;
-}
-
 static struct slice *region_take_free(struct region *region, const struct run_request *request, bool *zero)
 {
     struct slice *head = NULL;
     size_t index, at;
     lock_acquire(&region->lock);
-    if (region->free_slices >= request->slices && region_find(region, request, &index, &at)) {
+    if (load_relaxed(region->free_slices) >= request->slices && region_find(region, request, &index, &at)) {
         free_run_cut(region, index, run_length(&region->map[index]), at, request->slices);
         size_t dirty = dirty_count(region, at, request->slices);
-        regret_taken(region, request->slices - dirty);
+        regret_take(&region->regret, request->slices - dirty);
         *zero = dirty == 0;
         dirty_set(region, at, request->slices);
         head = &region->map[at];
@@ -256,7 +248,7 @@ struct region_due {
     bool trim;   /* the top reached the trim threshold */
     size_t keep; /* purge down to so many dirty slices; SIZE_MAX: nothing to purge */
 };
-static struct region_due region_due(const struct region *region);
+static struct region_due region_due(struct region *region);
 static void region_return_memory(struct region *region, struct region_due due);
 
 static struct slice *region_take(const struct run_request *request, bool *zero)
@@ -305,7 +297,7 @@ static bool region_resize(struct slice *head, size_t slices)
                run_length(&region->map[next]) >= more;
         if (done) {
             free_run_cut(region, next, run_length(&region->map[next]), next, more);
-            regret_taken(region, more - dirty_count(region, next, more));
+            regret_take(&region->regret, more - dirty_count(region, next, more));
             dirty_set(region, next, more);
             store_release(head->run, RUN_WORD(RUN_MEDIUM, slices));
             store_release(region->map[next].run, RUN_WORD(RUN_INSIDE, 0));
@@ -343,7 +335,8 @@ static void region_rebuild(struct region *region)
     memset(region->bin_map, 0, sizeof region->bin_map);
     memset(region->bins, 0xff, sizeof region->bins);
     region->age_oldest = region->age_newest = NO_SLICE;
-    region->free_slices = region->dirty_slices = region->detached = 0;
+    store_relaxed(region->free_slices, 0);
+    region->dirty_slices = region->detached = 0;
     size_t count = load_relaxed(region->count), length;
     for (size_t i = 0; i < count; i += length) {
         length = run_length(&region->map[i]);
@@ -406,7 +399,7 @@ VALIDITY bool region_valid(struct region *region)
             valid = run_kind(&region->map[inside]) == RUN_INSIDE && load_relaxed(region->map[inside].owner) == NULL &&
                     region->map[inside].back == (kind == RUN_SLAB ? (inside - i) * sizeof(struct slice) : 0);
     }
-    valid = valid && i == count && free_slices == region->free_slices && dirty_slices == region->dirty_slices;
+    valid = valid && i == count && free_slices == load_relaxed(region->free_slices) && dirty_slices == region->dirty_slices;
     lock_release(&region->lock);
     return valid;
 }

@@ -23,6 +23,7 @@
 
 #include "base.h"
 #include "os.h"
+#include "regret.h"
 #include "sync.h"
 
 struct arena;
@@ -70,6 +71,9 @@ struct slice {
         };
     };
     uint32_t tail;          /* in the last slice of a free run: its length. Region lock */
+    uint16_t noted_free;    /* slab: free blocks that its arena has noted as idle. Owner */
+    uint16_t looked_free;   /* slab: free blocks that the last look for idle pages left. Owner */
+    bool purged;            /* slab: has pages that were formed and given back. Owner */
     uint8_t region;         /* index of its region. Set when the slice is opened */
     _Atomic uint8_t orphan; /* in the list of orphans. Orphan lock to change */
 };
@@ -99,11 +103,10 @@ struct region {
     uint64_t bin_map[2];   /* bit per bin that is not empty */
     uint32_t bins[BIN_COUNT];
     uint32_t age_oldest, age_newest; /* queue of free runs with dirty slices */
-    size_t free_slices;    /* in free runs */
+    _Atomic size_t free_slices; /* in free runs. Region lock; read without it where a stale value does no harm */
     size_t dirty_slices;   /* of them dirty */
     size_t detached;       /* runs being given back right now */
-    size_t given_back;     /* slices that were dirty, were given back, and have not been taken again */
-    size_t regret;         /* slices by which reuse of what was given back raised the purge budget */
+    struct regret regret;  /* in slices: by how much purging and trimming was too eager */
     size_t discarded;      /* bytes given back since the region began, for statistics */
 };
 
@@ -146,6 +149,8 @@ INLINE void run_publish(struct slice *head, enum run_kind kind)
 static void region_release(struct slice *head);
 /* Grows or shrinks a RUN_MEDIUM in place to `slices`; false if the neighbour is not free or too small. */
 static bool region_resize(struct slice *head, size_t slices);
+/* How many bytes of free memory may stay with us in slabs before their pages are given back. SIZE_MAX: all. */
+static size_t region_purge_budget(void);
 /* malloc_trim: gives back every free run's pages and the top above `pad` bytes. True if anything went back. */
 static bool region_trim_all(size_t pad);
 /* In a forked child: makes the caches of a region right again if their lock's holder does not exist here. */

@@ -2,9 +2,7 @@
    fallback regions, trimming of the top, purging within a budget. No thread, no timer: the release that crosses the
    budget pays.
 
-   The budget is in free dirty slices: a floor, or a fraction of what is live, plus regret. Regret grows when memory
-   that was given back is taken again, and shrinks by a fraction of what is given back and stays unused: so a program
-   that churns stops being purged after a few rounds, and one that had a burst is not trusted for long. */
+   The budget is in free dirty slices: a floor, or a fraction of what is live, plus regret (regret.h). */
 #include "region.h"
 
 #include "diag.h"
@@ -88,6 +86,7 @@ static void region_append(struct region *region, size_t from, size_t to)
     if (to > from) {
         store_release(region->map[from].run, RUN_WORD(RUN_DETACHED, to - from));
         store_release(region->count, to);
+        regret_take(&region->regret, to - from);
         free_run_join(region, from, to - from);
     } else {
         store_release(region->count, to);
@@ -233,12 +232,23 @@ static bool region_create(const struct run_request *request)
 
 /* ---- giving back ---- */
 
-static size_t trim_threshold_now(const struct region *region)
+/* What of the live memory may be kept free beside it. */
+enum { BUDGET_FLOOR_SLICES = 32, BUDGET_SHARE = 8 };
+
+static size_t region_live(const struct region *region)
 {
+    return load_relaxed(region->count) - load_relaxed(region->free_slices);
+}
+
+/* Free slices at the top that are trimmed. Region lock. */
+static size_t trim_threshold_now(struct region *region)
+{
+    size_t threshold = region_policy.trim_threshold >> SLICE_SHIFT;
     if (region_policy.trim_explicit)
-        return region_policy.trim_threshold;
-    size_t live = (load_relaxed(region->count) - region->free_slices) << SLICE_SHIFT;
-    return max_size(region_policy.trim_threshold, live / 8);
+        return threshold;
+    /* More than the pad beyond it, so that growth by the pad is not trimmed at once. */
+    threshold += region_policy.top_pad >> SLICE_SHIFT;
+    return max_size(threshold, region_live(region) / BUDGET_SHARE + regret_now(&region->regret));
 }
 
 /* Lowers the break, if it is still where we left it, to `pad` bytes above the last live slice. Break lock. */
@@ -274,6 +284,7 @@ static bool break_trim(struct region *region, size_t pad)
         lock_acquire(&region->lock);
         if (fresh < min_size(last, region->capacity))
             dirty_clear(region, fresh, min_size(last, region->capacity) - fresh);
+        regret_give(&region->regret, count - kept);
         region->discarded += region->end - end;
         lock_release(&region->lock);
         region->end = end;
@@ -323,31 +334,46 @@ static bool region_purge_oldest(struct region *region, size_t keep)
     region->detached--;
     size_t left = dirty_count(region, index, length);
     free_run_join(region, index, length);
-    region->given_back += dirty - left;
-    region->regret -= min_size(region->regret, (dirty - left) / 4);
+    regret_give(&region->regret, dirty - left);
     region->discarded += (dirty - left) << SLICE_SHIFT;
     lock_release(&region->lock);
     return left < dirty;
 }
 
-/* How many dirty free slices the region may keep. Region lock. */
-static size_t purge_budget(const struct region *region)
+static size_t budget_floor(void)
 {
-    enum { FLOOR_SLICES = 32, LIVE_SHARE = 8 };
-    size_t live = load_relaxed(region->count) - region->free_slices;
-    size_t least = FLOOR_SLICES;
-    if (region_policy.trim_explicit)
-        least = max_size(least, region_policy.trim_threshold >> SLICE_SHIFT);
-    return max_size(least, live / LIVE_SHARE) + region->regret;
+    size_t least = region_policy.trim_explicit ? region_policy.trim_threshold >> SLICE_SHIFT : 0;
+    return max_size(least, BUDGET_FLOOR_SLICES);
+}
+
+/* How many dirty free slices the region may keep. Region lock. */
+static size_t purge_budget(struct region *region)
+{
+    return max_size(budget_floor(), region_live(region) / BUDGET_SHARE) + regret_now(&region->regret);
+}
+
+static bool unprompted_return(void)
+{
+    return region_policy.trim_threshold != SIZE_MAX && !load_relaxed(memory_locked);
+}
+
+static size_t region_purge_budget(void)
+{
+    size_t live = 0;
+    if (!unprompted_return())
+        return SIZE_MAX;
+    for (size_t i = 0; i < load_acquire(region_count); i++)
+        live += region_live(&regions[i]);
+    return max_size(budget_floor(), live / BUDGET_SHARE) << SLICE_SHIFT;
 }
 
 /* What a release left to do. Region lock. */
-static struct region_due region_due(const struct region *region)
+static struct region_due region_due(struct region *region)
 {
     struct region_due due = {.trim = false, .keep = SIZE_MAX};
-    if (region_policy.trim_threshold == SIZE_MAX || load_relaxed(memory_locked))
+    if (!unprompted_return())
         return due;
-    due.trim = region->is_break && region_top_locked(region) << SLICE_SHIFT >= trim_threshold_now(region);
+    due.trim = region->is_break && region_top_locked(region) >= max_size(trim_threshold_now(region), 1);
     size_t budget = purge_budget(region);
     if (region->dirty_slices > budget && region->detached == 0)
         due.keep = budget - budget / 4;

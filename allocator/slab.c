@@ -32,6 +32,8 @@ static void slab_create(struct slice *head, unsigned class, struct arena *owner,
     head->unformed = ~0ull >> (64 - slab_pages(head));
     head->clean = zero ? head->unformed : 0;
     head->pending_next = head->next = head->previous = NULL;
+    head->noted_free = head->looked_free = 0;
+    head->purged = false;
     store_relaxed(head->orphan, 0);
     store_relaxed(head->remote, REMOTE_OWNED_BY(owner_id, REMOTE_WAKE_NEVER));
     for (unsigned i = 1; i < row->slices; i++)
@@ -264,13 +266,20 @@ static void slab_unform(struct slice *slab, uint64_t pages, const uint64_t *bits
 
 static size_t slab_purge(struct slice *slab)
 {
+    if (slab_free_count(slab) == 0)
+        return 0;
+    if (slab->looked_free == slab_free_count(slab))
+        return 0; /* as it was when last looked at, more or less */
     uint64_t bits[SLAB_SLICES_MAX * SLICE_SIZE / 64 / 64] = {0}; /* 16-byte blocks fill one slice only: 4096 bits */
     static_assert(sizeof bits * 8 >= SLICE_SIZE / 16, "a bit for every block");
     slab_mark_free(slab, bits);
     uint64_t idle = slab_idle_pages(slab, bits);
+    if (idle != 0)
+        slab_unform(slab, idle, bits);
+    slab->looked_free = (uint16_t)slab_free_count(slab);
     if (idle == 0)
         return 0;
-    slab_unform(slab, idle, bits);
+    slab->purged = true;
     size_t bytes = 0;
     for (uint64_t left = idle; left != 0;) {
         size_t page = (size_t)__builtin_ctzll(left);

@@ -4,6 +4,13 @@
 #include <limits.h>
 #include <pthread.h>
 
+static void process_init_once(void)
+{
+    /* No lock: the second thread comes after the first block, as pthread_create allocates. */
+    if (unlikely(process_key.encode == 0))
+        link_key_init(&process_key, os_init());
+}
+
 static pthread_key_t exit_key;
 static _Atomic bool exit_key_ready;
 static _Thread_local bool exit_hooked;       /* exit_key has a value in this thread */
@@ -42,16 +49,9 @@ static void thread_init(void)
         thread_hook_exit();
 }
 
-/* Process-wide set-up at the first block: no lock, as two threads cannot both be first (pthread_create allocates). */
-COLD void process_init(void)
-{
-    link_key_init(&process_key, os_init());
-}
-
 COLD struct arena *thread_attach(void)
 {
-    if (process_key.encode == 0)
-        process_init();
+    process_init_once();
     struct arena *arena = arena_obtain();
     if (!arena || exit_round >= PTHREAD_DESTRUCTOR_ITERATIONS)
         return arena; /* borrowed, see thread_leave */

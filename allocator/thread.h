@@ -19,6 +19,8 @@ static _Thread_local struct arena *thread_home;
    does not see it yet is merely fast a little longer. */
 static _Atomic bool slow_mode;
 
+/* Process-wide set-up, on the way to the first block of any kind: page size, link key. No system call. */
+static void process_init_once(void);
 /* The arena to work with now; attaches one if there is none. NULL if there is no memory. Give it back with
    thread_leave. */
 static struct arena *thread_enter(void);

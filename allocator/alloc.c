@@ -329,11 +329,9 @@ static void *alloc_resize(void *p, size_t size)
             return p;
         break;
     case BLOCK_MEDIUM:
-        if (size > CLASS_MAX && padded_size(size) < load_relaxed(mapping_policy.threshold)) {
-            size_t slices = slices_for(size);
-            if (slices == run_length(block.slice) || region_resize(block.slice, slices))
-                return p;
-        }
+        if (size > CLASS_MAX &&
+            (slices_for(size) == run_length(block.slice) || region_resize(block.slice, slices_for(size))))
+            return p;
         break;
     default: {
         void *moved = mapping_resize(p, size);

@@ -7,6 +7,7 @@ struct mapping {
     _Atomic uintptr_t pointer; /* what the user holds; 0: never used, 1: erased */
     uintptr_t base;            /* page aligned */
     size_t length;             /* whole pages */
+    size_t request;            /* bytes that were asked for */
 };
 
 struct mapping_table {
@@ -55,10 +56,11 @@ static struct mapping *mapping_find(uintptr_t pointer)
     return load_relaxed(entry->pointer) == pointer ? entry : NULL;
 }
 
-static void table_put(struct mapping *entry, uintptr_t pointer, uintptr_t base, size_t length)
+static void table_put(struct mapping *entry, uintptr_t pointer, const struct mapping *what)
 {
-    entry->base = base;
-    entry->length = length;
+    entry->base = what->base;
+    entry->length = what->length;
+    entry->request = what->request;
     store_release(entry->pointer, pointer);
 }
 
@@ -81,7 +83,7 @@ static bool table_make_room(void)
     for (size_t i = 0; old && i < old->capacity; i++) {
         uintptr_t pointer = load_relaxed(old->entries[i].pointer);
         if (pointer > POINTER_ERASED)
-            table_put(table_find(table, pointer), pointer, old->entries[i].base, old->entries[i].length);
+            table_put(table_find(table, pointer), pointer, &old->entries[i]);
     }
     store_release(mappings.table, table);
     mappings.used = mappings.totals.count;
@@ -100,15 +102,15 @@ static void totals_add(size_t length)
 }
 
 /* Notes a mapping. False if the table cannot grow. */
-static bool mapping_insert(uintptr_t pointer, uintptr_t base, size_t length)
+static bool mapping_insert(uintptr_t pointer, const struct mapping *what)
 {
     lock_acquire(&mappings.lock);
     bool done = table_make_room();
     if (done) {
         struct mapping *entry = table_find(load_relaxed(mappings.table), pointer);
         mappings.used += load_relaxed(entry->pointer) == POINTER_NONE;
-        table_put(entry, pointer, base, length);
-        totals_add(length);
+        table_put(entry, pointer, what);
+        totals_add(what->length);
     }
     lock_release(&mappings.lock);
     return done;
@@ -123,6 +125,7 @@ static struct mapping mapping_erase(uintptr_t pointer)
     if (entry) {
         erased.base = entry->base;
         erased.length = entry->length;
+        erased.request = entry->request;
         store_release(entry->pointer, POINTER_ERASED);
         mappings.totals.count--;
         mappings.totals.bytes -= erased.length;
@@ -154,7 +157,7 @@ static void *mapping_allocate(size_t alignment, size_t size)
         if (pointer - base != slack)
             os_unmap(pointer + length, slack - (pointer - base));
     }
-    if (mapping_insert(pointer, pointer, length))
+    if (mapping_insert(pointer, &(struct mapping){.base = pointer, .length = length, .request = size}))
         return (void *)pointer;
     os_unmap(pointer, length);
     return NULL;
@@ -166,11 +169,12 @@ static bool mapping_release(void *p, size_t *trim_threshold)
     struct mapping mapping = mapping_erase((uintptr_t)p);
     if (mapping.length == 0)
         return false;
-    if (load_relaxed(mapping_policy.dynamic) && mapping.length > load_relaxed(mapping_policy.threshold) &&
-        mapping.length <= mapping_policy.threshold_max) {
-        /* glibc's figure for the same block counts its header, which can cost one page more. */
-        store_relaxed(mapping_policy.threshold, mapping.length);
-        *trim_threshold = 2 * mapping.length;
+    /* What glibc's mapping for the same request would be: its header can cost one page more. */
+    size_t learned = align_up(padded_size(mapping.request) + 8, os_page_size);
+    if (load_relaxed(mapping_policy.dynamic) && learned > load_relaxed(mapping_policy.threshold) &&
+        learned <= mapping_policy.threshold_max) {
+        store_relaxed(mapping_policy.threshold, learned);
+        *trim_threshold = 2 * learned;
     }
     if (!os_unmap(mapping.base, mapping.length))
         /* Too many mappings to split one: it stays, empty and unnoted, rather than be handed out again. */
@@ -191,11 +195,11 @@ static void *mapping_resize(void *p, size_t size)
         moved = os_remap(mapping.base, mapping.length, length);
     /* The entry that was erased has left room for this one, unless another thread took it meanwhile. */
     if (moved == 0) {
-        if (!mapping_insert((uintptr_t)p, mapping.base, mapping.length))
+        if (!mapping_insert((uintptr_t)p, &mapping))
             diag_fatal("no memory to note a mapping", p);
         return length <= mapping.length ? p : NULL;
     }
-    if (!mapping_insert(moved, moved, length))
+    if (!mapping_insert(moved, &(struct mapping){.base = moved, .length = length, .request = size}))
         diag_fatal("no memory to note a mapping", p);
     return (void *)moved;
 }

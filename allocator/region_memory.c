@@ -195,6 +195,23 @@ static bool region_grow(struct region *region, const struct run_request *request
     return grown;
 }
 
+/* A reserved region of `size` bytes with room for `request` made in it. False, and nothing changed, if the address
+   space or the memory is not there. Regions' lock. */
+static bool region_reserve(struct region *region, size_t size, const struct run_request *request)
+{
+    size_t capacity = size >> SLICE_SHIFT;
+    size_t front = dirty_bytes_of(capacity) + align_up(capacity * sizeof(struct slice), os_page_size);
+    uintptr_t address = os_reserve(front + size + SLICE_SIZE);
+    if (address == 0)
+        return false;
+    region->base = align_up(address + front, SLICE_SIZE);
+    if (region_open(region, address, capacity) && region_grow(region, request))
+        return true;
+    os_unmap(address, front + size + SLICE_SIZE);
+    memset((void *)region, 0, sizeof *region);
+    return false;
+}
+
 /* Adds a region that has room for `request`: regions[0] over the break at first, then reserved ones, each as large
    as all before it if the address space allows. False if there is no memory. */
 static bool region_create(const struct run_request *request)
@@ -203,26 +220,14 @@ static bool region_create(const struct run_request *request)
     lock_acquire(&regions_lock);
     size_t count = load_relaxed(region_count);
     struct region *region = &regions[count];
+    size_t least = request->slices + request->alignment;
     if (count == 0) {
         created = region_open_break(region);
-    } else if (count < REGION_MAX) {
-        size_t least = (request->slices + request->alignment) << SLICE_SHIFT;
-        size_t size = max_size(FALLBACK_FIRST << min_size(count - 1, 14), least);
-        uintptr_t address = 0;
-        size_t capacity = 0, front = 0;
-        for (; address == 0 && size >= max_size(least, FALLBACK_MIN); size = size > least ? max_size(size / 4, least) : 0) {
-            capacity = size >> SLICE_SHIFT;
-            front = dirty_bytes_of(capacity) + align_up(capacity * sizeof(struct slice), os_page_size);
-            address = os_reserve(front + size + SLICE_SIZE);
-            if (size == least && address == 0)
-                break;
-        }
-        if (address != 0) {
-            region->base = align_up(address + front, SLICE_SIZE);
-            created = region_open(region, address, capacity);
-            if (!created)
-                os_unmap(address, front + (capacity << SLICE_SHIFT) + SLICE_SIZE);
-        }
+    } else if (count < REGION_MAX && least < NO_SLICE / 2) {
+        least = max_size(least << SLICE_SHIFT, FALLBACK_MIN);
+        for (size_t size = FALLBACK_FIRST << min_size(count - 1, 14); !created && size > least; size /= 4)
+            created = region_reserve(region, size, request);
+        created = created || region_reserve(region, least, request);
     }
     if (created)
         store_release(region_count, count + 1);

@@ -278,7 +278,8 @@ static void sized_check(const void *p, size_t alignment, size_t size)
         unsigned class = CLASS_COUNT;
         if (size <= CLASS_MAX && alignment <= CLASS_MAX)
             class = alignment <= BLOCK_ALIGNMENT ? class_of(size) : class_of_aligned(alignment, size);
-        possible = class == block.slice->size_class;
+        possible = class < CLASS_COUNT && (block.slice->size_class == class ||
+                                           block.slice->size_class == size_classes[class].lender);
     } else {
         possible = size <= block_usable_size(block, p) && (uintptr_t)p % alignment == 0;
     }

@@ -236,7 +236,7 @@ static void arena_wake(struct arena *arena, struct slice *slab)
 
 static struct slice *slab_new(struct arena *arena, unsigned class)
 {
-    struct run_request request = {.slices = size_classes[class].slices, .alignment = 1, .grow = true};
+    struct run_request request = {.slices = size_classes[class].slices, .alignment = 1, .many = true, .grow = true};
     bool zero;
     struct slice *head = region_take(&request, &zero);
     if (head)
@@ -260,14 +260,33 @@ static void *slab_supply(struct arena *arena, struct slice *slab, bool *clean)
     return slab_pop(slab);
 }
 
+/* Takes an open slab out of the table, for its own class and for those that borrow from it. */
+static void slab_unopen(struct arena *arena, const struct slice *slab)
+{
+    for (unsigned class = 0; class <= slab->size_class; class ++)
+        if (arena->open[class] == slab)
+            arena->open[class] = SLAB_NONE;
+}
+
 /* The open slab is exhausted: it becomes nobody's, unless remote frees are on their way to it. */
 static void slab_close(struct arena *arena, struct slice *slab)
 {
-    arena->open[slab->size_class] = SLAB_NONE;
+    slab_unopen(arena, slab);
     if (slab_disown(slab, arena))
         return;
     slab_wait(arena, slab);
     slab_reconsider(arena, slab, false);
+}
+
+/* A class that is hardly used borrows from its lender's slab; it has earned one of its own when it was found
+   exhausted a few times. */
+static bool class_borrows(struct arena *arena, unsigned class)
+{
+    enum { BORROWS_MAX = 2 };
+    if (size_classes[class].lender == class || arena->borrows[class] == BORROWS_MAX)
+        return false;
+    arena->borrows[class]++;
+    return true;
 }
 
 static void *arena_refill(struct arena *arena, unsigned class, bool *clean)
@@ -282,13 +301,19 @@ static void *arena_refill(struct arena *arena, unsigned class, bool *clean)
     if (load_relaxed(arena->pending))
         arena_drain(arena);
     for (;;) {
-        if ((slab = arena->partial[class]))
+        if ((slab = arena->partial[class])) {
             list_remove(&arena->partial[class], slab);
-        else if (!(slab = orphan_adopt(arena, class)) && !(slab = slab_new(arena, class))) {
-            /* Out of memory: the few blocks of a slab that was full will do. */
-            if (!(slab = arena->waiting[class]))
-                return NULL;
-            list_remove(&arena->waiting[class], slab);
+        } else if (!(slab = orphan_adopt(arena, class))) {
+            if (class_borrows(arena, class) && (block = arena_refill(arena, size_classes[class].lender, clean))) {
+                arena->open[class] = arena->open[size_classes[class].lender];
+                return block;
+            }
+            if (!(slab = slab_new(arena, class))) {
+                /* Out of memory: the few blocks of a slab that was full will do. */
+                if (!(slab = arena->waiting[class]))
+                    return NULL;
+                list_remove(&arena->waiting[class], slab);
+            }
         }
         slab_open(arena, slab);
         if ((block = slab_supply(arena, slab, clean)))
@@ -362,9 +387,9 @@ static bool arena_trim(struct arena *arena)
     arena_drain(arena);
     for (unsigned class = 0; class < CLASS_COUNT; class ++) {
         struct slice *slab = arena->open[class], *next;
-        if (slab != SLAB_NONE) {
+        if (slab != SLAB_NONE && slab->size_class == class) {
             if (slab_free_count(slab) + REMOTE_COUNT(load_acquire(slab->remote)) == slab->formed) {
-                arena->open[class] = SLAB_NONE;
+                slab_unopen(arena, slab);
                 slab_wait(arena, slab);
                 slab_reconsider(arena, slab, false);
             } else {
@@ -385,26 +410,34 @@ static bool arena_trim(struct arena *arena)
 
 /* ---- the registry ---- */
 
-enum { ARENA_CHUNK = 1024, ARENA_CHUNKS = (REMOTE_ID_MAX + 1) / ARENA_CHUNK };
+/* Chunk k has 64 << k places, for the ids from (64 << k) - 64 on. */
+enum { ARENA_FIRST_CHUNK = 64, ARENA_CHUNKS = 15 };
+static_assert(((uint64_t)ARENA_FIRST_CHUNK << ARENA_CHUNKS) - ARENA_FIRST_CHUNK > REMOTE_ID_MAX, "room for every id");
 
 static struct {
     struct lock lock;      /* RANK_ARENAS */
     struct arena *idle;    /* stack; the state word says whether one may be taken */
     _Atomic uint32_t count;
     uintptr_t spare, spare_end; /* memory for further arenas */
-    _Atomic(_Atomic(struct arena *) *) chunks[ARENA_CHUNKS]; /* chunks[id / 1024][id % 1024]; written once */
+    _Atomic(_Atomic(struct arena *) *) chunks[ARENA_CHUNKS]; /* written once */
 } arenas = {.lock = {.rank = RANK_ARENAS}};
 
 /* Most programs have few threads: their arenas need no mapping of their own. */
 static struct arena arena_first;
-static _Atomic(struct arena *) arena_first_chunk[ARENA_CHUNK];
+static _Atomic(struct arena *) arena_first_chunk[ARENA_FIRST_CHUNK];
 
 static uint32_t arena_count(void) { return load_acquire(arenas.count); }
 
-static struct arena *arena_by_id(uint32_t id)
+static unsigned chunk_of(uint32_t id) { return 31 - (unsigned)__builtin_clz(id / ARENA_FIRST_CHUNK + 1); }
+
+/* The place of `id` in its chunk. */
+static _Atomic(struct arena *) *arena_place(uint32_t id)
 {
-    return load_acquire(load_acquire(arenas.chunks[id / ARENA_CHUNK])[id % ARENA_CHUNK]);
+    unsigned chunk = chunk_of(id);
+    return load_acquire(arenas.chunks[chunk]) + (id + ARENA_FIRST_CHUNK - ((uint32_t)ARENA_FIRST_CHUNK << chunk));
 }
+
+static struct arena *arena_by_id(uint32_t id) { return load_acquire(*arena_place(id)); }
 
 /* Memory that is never given back. Arenas' lock. */
 static void *metadata_allocate(size_t bytes)
@@ -428,12 +461,13 @@ static struct arena *arena_create(void)
     uint32_t id = load_relaxed(arenas.count) + 1;
     if (id > REMOTE_ID_MAX)
         return NULL;
-    if (!load_relaxed(arenas.chunks[id / ARENA_CHUNK])) {
-        _Atomic(struct arena *) *chunk = id < ARENA_CHUNK ? arena_first_chunk
-                                                           : metadata_allocate(ARENA_CHUNK * sizeof *chunk);
+    unsigned number = chunk_of(id);
+    if (!load_relaxed(arenas.chunks[number])) {
+        _Atomic(struct arena *) *chunk = number == 0 ? arena_first_chunk
+                                                     : metadata_allocate(sizeof *chunk * ARENA_FIRST_CHUNK << number);
         if (!chunk)
             return NULL;
-        store_release(arenas.chunks[id / ARENA_CHUNK], chunk);
+        store_release(arenas.chunks[number], chunk);
     }
     struct arena *arena = id == 1 ? &arena_first : metadata_allocate(sizeof *arena);
     if (!arena)
@@ -442,7 +476,7 @@ static struct arena *arena_create(void)
         arena->open[class] = SLAB_NONE;
     arena->id = id;
     store_relaxed(arena->state, ARENA_ACTIVE);
-    store_release(load_relaxed(arenas.chunks[id / ARENA_CHUNK])[id % ARENA_CHUNK], arena);
+    store_release(*arena_place(id), arena);
     store_release(arenas.count, id);
     return arena;
 }
@@ -486,7 +520,7 @@ static void arena_retire(struct arena *arena)
         for (unsigned class = 0; class < CLASS_COUNT; class ++) {
             struct slice *slab = arena->open[class];
             arena->open[class] = SLAB_NONE;
-            if (slab != SLAB_NONE)
+            if (slab != SLAB_NONE && slab->size_class == class)
                 slab_leave(arena, slab);
             struct slice *lists[2] = {arena->partial[class], arena->waiting[class]}, *next;
             arena->partial[class] = arena->waiting[class] = NULL;
@@ -569,8 +603,10 @@ VALIDITY bool arena_valid(struct arena *arena)
 {
     for (unsigned class = 0; class < CLASS_COUNT; class ++) {
         struct slice *open = arena->open[class];
-        if (!open || (open != SLAB_NONE && (open->state != SLAB_OPEN || open->size_class != class ||
-                                            load_relaxed(open->owner) != arena || !slab_valid(open))))
+        if (!open || (open != SLAB_NONE &&
+                      (open->state != SLAB_OPEN || load_relaxed(open->owner) != arena || !slab_valid(open) ||
+                       (open->size_class != class && open->size_class != size_classes[class].lender) ||
+                       arena->open[open->size_class] != open)))
             return false;
         if (!list_valid(arena, arena->partial[class], class, SLAB_PARTIAL) ||
             !list_valid(arena, arena->waiting[class], class, SLAB_WAITING))

@@ -15,6 +15,9 @@
      partial   -> open       refill                    partial, waiting -> destroyed: all free
      nobody (orphan) -> open adoption by refill        any     -> nobody (orphan)  thread exit
 
+   Borrowing. A small program uses most classes for a few blocks each. So a class starts on the open slab of its lender
+   (the next power of two): open[class] points to that slab, too, which costs the fast path nothing.
+
    Purging. A partial slab wakes at each further quarter of free blocks, too, and what has become free is noted as
    idle. When all arenas' idle bytes exceed a budget, the thread that noticed looks through its own partial slabs and
    gives back the whole pages in which no block is live (slab_purge); what is left is not noted again.
@@ -36,6 +39,7 @@ struct arena {
     struct slice *open[CLASS_COUNT]; /* first, so that the fast path has no offset to add. slab_none if none */
     struct slice *partial[CLASS_COUNT];
     struct slice *waiting[CLASS_COUNT];
+    uint8_t borrows[CLASS_COUNT]; /* times a class was refilled from its lender's slab */
     struct regret regret;         /* in bytes: by how much purging its slabs was too eager */
     size_t idle;                  /* bytes freed in its partial slabs since those were last purged */
     uint32_t id;                  /* 1 or more; constant */

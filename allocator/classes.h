@@ -9,18 +9,18 @@
 
 #include "base.h"
 
-/* CLASS(index, largest request of the class below, block size, slices per slab) */
+/* CLASS(index, largest request of the class below, block size, slices per slab, lender) */
 #define CLASS_LIST(CLASS)                                                                                              \
-    CLASS(0, -16, 16, 1) CLASS(1, 16, 32, 1) CLASS(2, 32, 48, 1) CLASS(3, 48, 64, 1) CLASS(4, 64, 80, 1)               \
-    CLASS(5, 80, 96, 1) CLASS(6, 96, 112, 1) CLASS(7, 112, 128, 1)                                                     \
-    CLASS(8, 128, 160, 1) CLASS(9, 160, 192, 1) CLASS(10, 192, 224, 1) CLASS(11, 224, 256, 1)                          \
-    CLASS(12, 256, 320, 1) CLASS(13, 320, 384, 1) CLASS(14, 384, 448, 1) CLASS(15, 448, 512, 1)                        \
-    CLASS(16, 512, 640, 1) CLASS(17, 640, 768, 1) CLASS(18, 768, 896, 1) CLASS(19, 896, 1024, 1)                       \
-    CLASS(20, 1024, 1280, 1) CLASS(21, 1280, 1536, 1) CLASS(22, 1536, 1792, 1) CLASS(23, 1792, 2048, 1)                \
-    CLASS(24, 2048, 2560, 1) CLASS(25, 2560, 3072, 1) CLASS(26, 3072, 3584, 1) CLASS(27, 3584, 4096, 1)                \
-    CLASS(28, 4096, 5120, 1) CLASS(29, 5120, 6144, 1) CLASS(30, 6144, 7168, 1) CLASS(31, 7168, 8192, 1)                \
-    CLASS(32, 8192, 10240, 2) CLASS(33, 10240, 12288, 2) CLASS(34, 12288, 14336, 2) CLASS(35, 14336, 16384, 2)         \
-    CLASS(36, 16384, 20480, 4) CLASS(37, 20480, 24576, 4) CLASS(38, 24576, 28672, 4) CLASS(39, 28672, 32768, 4)
+    CLASS(0, -16, 16, 1, 1) CLASS(1, 16, 32, 1, 1) CLASS(2, 32, 48, 1, 3) CLASS(3, 48, 64, 1, 3) CLASS(4, 64, 80, 1, 7)               \
+    CLASS(5, 80, 96, 1, 7) CLASS(6, 96, 112, 1, 7) CLASS(7, 112, 128, 1, 7)                                                     \
+    CLASS(8, 128, 160, 1, 11) CLASS(9, 160, 192, 1, 11) CLASS(10, 192, 224, 1, 11) CLASS(11, 224, 256, 1, 11)                          \
+    CLASS(12, 256, 320, 1, 15) CLASS(13, 320, 384, 1, 15) CLASS(14, 384, 448, 1, 15) CLASS(15, 448, 512, 1, 15)                        \
+    CLASS(16, 512, 640, 1, 19) CLASS(17, 640, 768, 1, 19) CLASS(18, 768, 896, 1, 19) CLASS(19, 896, 1024, 1, 19)                       \
+    CLASS(20, 1024, 1280, 1, 23) CLASS(21, 1280, 1536, 1, 23) CLASS(22, 1536, 1792, 1, 23) CLASS(23, 1792, 2048, 1, 23)                \
+    CLASS(24, 2048, 2560, 1, 24) CLASS(25, 2560, 3072, 1, 25) CLASS(26, 3072, 3584, 1, 26) CLASS(27, 3584, 4096, 1, 27)                \
+    CLASS(28, 4096, 5120, 1, 28) CLASS(29, 5120, 6144, 1, 29) CLASS(30, 6144, 7168, 1, 30) CLASS(31, 7168, 8192, 1, 31)                \
+    CLASS(32, 8192, 10240, 2, 32) CLASS(33, 10240, 12288, 2, 33) CLASS(34, 12288, 14336, 2, 34) CLASS(35, 14336, 16384, 2, 35)         \
+    CLASS(36, 16384, 20480, 4, 36) CLASS(37, 20480, 24576, 4, 37) CLASS(38, 24576, 28672, 4, 38) CLASS(39, 28672, 32768, 4, 39)
 
 #define CLASS_COUNT 40
 #define CLASS_MAX ((size_t)32768)
@@ -31,22 +31,23 @@ struct size_class {
     uint32_t block_size;
     uint16_t capacity; /* blocks per slab */
     uint8_t slices;
+    uint8_t lender; /* the class whose slab serves this one until it has earned its own; itself if none does */
 };
 
-#define CLASS_ROW(index, below, size, slab_slices)                                                                     \
-    [index] = {UINT64_MAX / (size) + 1, (size), (slab_slices)*SLICE_SIZE / (size), (slab_slices)},
+#define CLASS_ROW(index, below, size, slab_slices, from)                                                                     \
+    [index] = {UINT64_MAX / (size) + 1, (size), (slab_slices)*SLICE_SIZE / (size), (slab_slices), (from)},
 static const struct size_class size_classes[CLASS_COUNT] = {CLASS_LIST(CLASS_ROW)};
 #undef CLASS_ROW
 
 /* The class of a request by its size in 16-byte steps, rounded up. */
-#define CLASS_RANGE(index, below, size, slab_slices) [((below) + 16) / 16 ...(size) / 16] = (index),
+#define CLASS_RANGE(index, below, size, slab_slices, from) [((below) + 16) / 16 ...(size) / 16] = (index),
 static const uint8_t class_by_step[CLASS_MAX / 16 + 1] = {CLASS_LIST(CLASS_RANGE)};
 #undef CLASS_RANGE
 
-#define CLASS_CHECK(index, below, size, slab_slices)                                                                   \
+#define CLASS_CHECK(index, below, size, slab_slices, from)                                                                   \
     static_assert((size) % 16 == 0 && (size) > (below) && (slab_slices) <= SLAB_SLICES_MAX &&                          \
                       (slab_slices)*SLICE_SIZE / (size) >= 8 && (slab_slices)*SLICE_SIZE / (size) <= 4096 &&           \
-                      (index) < CLASS_COUNT,                                                                           \
+                      (index) < CLASS_COUNT && (from) >= (index),                                                                          \
                   "size class " #index);
 CLASS_LIST(CLASS_CHECK)
 #undef CLASS_CHECK

@@ -117,14 +117,16 @@ static _Atomic size_t region_count; /* regions[0 .. region_count) are there; rel
 /* What free memory the regions keep; set from the options. */
 struct region_policy {
     size_t top_pad;         /* bytes asked for beyond each growth, and left by each trim */
+    size_t many_pad;        /* the same beyond growth for a slab, of which at first little is touched */
     size_t trim_threshold;  /* free bytes at the top that are trimmed; SIZE_MAX: never give back unprompted */
     bool trim_explicit;     /* set by the program: taken to the letter, and the floor of the purge budget */
 };
-static struct region_policy region_policy = {.top_pad = 128 * KIB, .trim_threshold = 128 * KIB};
+static struct region_policy region_policy = {.top_pad = 128 * KIB, .many_pad = 1 * MIB, .trim_threshold = 128 * KIB};
 
 struct run_request {
     size_t slices;
     size_t alignment; /* in slices, a power of two */
+    bool many;        /* one of many small ones: grow for some more at once */
     bool spare_top;   /* leave fresh memory at the top alone: for requests that could be mappings */
     bool grow;        /* grow a region if no free run fits */
 };

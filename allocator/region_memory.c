@@ -109,7 +109,7 @@ static size_t region_top(struct region *region)
 }
 
 /* Moves the break up so that the top has at least `slices` free ones. Break lock. */
-static bool break_grow(struct region *region, size_t slices)
+static bool break_grow(struct region *region, size_t slices, size_t pad)
 {
     for (int attempt = 0; attempt < 8 && !region->blocked; attempt++) {
         uintptr_t now = os_break();
@@ -137,8 +137,8 @@ static bool break_grow(struct region *region, size_t slices)
             return false;
         size_t need = align_up(from + (lacking << SLICE_SHIFT) - now, os_page_size);
         size_t bytes = need;
-        if (region_policy.top_pad <= REQUEST_MAX - need - os_page_size)
-            bytes = align_up(need + region_policy.top_pad, os_page_size);
+        if (pad <= REQUEST_MAX - need - os_page_size)
+            bytes = align_up(need + pad, os_page_size);
         size_t to = min_size((now + bytes - region->base) >> SLICE_SHIFT, region->capacity);
         if (!region_open_map(region, to))
             return false;
@@ -163,7 +163,7 @@ static bool break_grow(struct region *region, size_t slices)
 }
 
 /* Opens more of a reserved region. Break lock. */
-static bool reserve_grow(struct region *region, size_t slices)
+static bool reserve_grow(struct region *region, size_t slices, size_t pad)
 {
     size_t count = load_relaxed(region->count), top = region_top(region);
     size_t lacking = slices > top ? slices - top : 0;
@@ -171,8 +171,7 @@ static bool reserve_grow(struct region *region, size_t slices)
         return true;
     if (lacking > region->capacity - count)
         return false;
-    size_t pad = min_size(region_policy.top_pad >> SLICE_SHIFT, region->capacity - count - lacking);
-    size_t to = count + lacking + pad;
+    size_t to = count + lacking + min_size(pad >> SLICE_SHIFT, region->capacity - count - lacking);
     if (!region_open_map(region, to))
         return false;
     if (!os_commit(region->base + (count << SLICE_SHIFT), (to - count) << SLICE_SHIFT)) {
@@ -190,7 +189,8 @@ static bool region_grow(struct region *region, const struct run_request *request
 {
     size_t slices = request->slices + request->alignment - 1;
     lock_acquire(&region->growth);
-    bool grown = region->is_break ? break_grow(region, slices) : reserve_grow(region, slices);
+    size_t pad = request->many ? max_size(region_policy.many_pad, region_policy.top_pad) : region_policy.top_pad;
+    bool grown = region->is_break ? break_grow(region, slices, pad) : reserve_grow(region, slices, pad);
     lock_release(&region->growth);
     return grown;
 }
@@ -252,7 +252,7 @@ static size_t trim_threshold_now(struct region *region)
     if (region_policy.trim_explicit)
         return threshold;
     /* More than the pad beyond it, so that growth by the pad is not trimmed at once. */
-    threshold += region_policy.top_pad >> SLICE_SHIFT;
+    threshold += max_size(region_policy.many_pad, region_policy.top_pad) >> SLICE_SHIFT;
     return max_size(threshold, region_live(region) / BUDGET_SHARE + regret_now(&region->regret));
 }
 

@@ -222,7 +222,7 @@ static void slab_mark_free(const struct slice *slab, uint64_t *bits)
     }
 }
 
-/* Formed pages that hold no byte of a live block. */
+/* Formed pages that hold bytes of blocks, and none of a live one. */
 static uint64_t slab_idle_pages(const struct slice *slab, const uint64_t *bits)
 {
     size_t size = slab_class(slab)->block_size;
@@ -232,7 +232,7 @@ static uint64_t slab_idle_pages(const struct slice *slab, const uint64_t *bits)
             continue;
         size_t block = page * os_page_size / size;
         size_t end = page_first_block(slab, page + 1);
-        bool live = false;
+        bool live = block == slab_class(slab)->capacity; /* behind the last block: never touched */
         for (; block < end && !live; block++)
             live = !(bits[block / 64] >> block % 64 & 1) && !(slab->unformed >> block_first_page(slab, block) & 1);
         if (!live)
@@ -241,17 +241,20 @@ static uint64_t slab_idle_pages(const struct slice *slab, const uint64_t *bits)
     return idle;
 }
 
-/* Makes the free list anew, in address order, without the blocks that start in `pages`. */
+/* Makes the free list anew, in address order, without the blocks that start in `pages`, which become unformed. A page
+   in which no block starts can be idle while the block that covers it stays on the list: it stays formed. */
 static void slab_unform(struct slice *slab, uint64_t pages, const uint64_t *bits)
 {
     const struct size_class *row = slab_class(slab);
-    uint64_t head = LINK_EMPTY;
+    uint64_t head = LINK_EMPTY, unformed = 0;
     size_t gone = 0;
     store_release(slab->head, LINK_EMPTY); /* a child forked half-way must not follow old links into new ones */
     for (size_t i = row->capacity; i-- > 0;) {
         if (!(bits[i / 64] >> i % 64 & 1))
             continue;
-        if (pages >> block_first_page(slab, i) & 1) {
+        size_t first = block_first_page(slab, i);
+        if (pages >> first & 1) {
+            unformed |= page_mask(first, max_size(first + 1, block_first_page(slab, i + 1)));
             gone++;
             continue;
         }
@@ -259,7 +262,7 @@ static void slab_unform(struct slice *slab, uint64_t pages, const uint64_t *bits
         *(block_word *)(slab->start + offset) = head * process_key.encode;
         head = (head & ~(LINK_ONE - 1)) + offset + LINK_ONE;
     }
-    slab->unformed |= pages;
+    slab->unformed |= unformed;
     slab->formed = (uint16_t)(slab->formed - gone);
     store_release(slab->head, head);
 }
@@ -309,8 +312,10 @@ VALIDITY bool slab_valid(struct slice *slab)
     uint64_t link = head, count = LINK_COUNT(head);
     while (valid && link > LINK_EMPTY) {
         valid = slab_is_block(slab, LINK_OFFSET(link)) && LINK_COUNT(link) == count-- &&
+                LINK_OFFSET(link) / row->block_size < row->capacity &&
                 !(slab->unformed >> LINK_OFFSET(link) / os_page_size & 1);
-        link = *slab_block(slab, link) * process_key.decode;
+        if (valid) /* else it may lead out of the slab */
+            link = *slab_block(slab, link) * process_key.decode;
     }
     return valid && count == 0 && link == LINK_EMPTY;
 }

@@ -241,21 +241,28 @@ COLD void release_wake(struct slice *slab)
     errno = saved_errno;
 }
 
-INLINE void alloc_release(void *p)
+/* Frees a block of a slab of the calling thread's; `class` is what the caller knows of it, or CLASS_COUNT. False, and
+   nothing done, if it is anything else. */
+INLINE bool release_fast(void *p, unsigned class)
 {
     const struct region *region = &regions[0];
     size_t index = ((uintptr_t)p - region->base) >> SLICE_SHIFT;
-    if (likely(index < load_relaxed(region->count))) {
-        struct slice *slab = slab_head(&region->map[index]);
-        uintptr_t offset = (uintptr_t)p - slab->start;
-        if (likely(load_relaxed(slab->owner) == thread_arena && slab_is_block(slab, offset) &&
-                   !slab_double_free_candidate(p))) {
-            if (unlikely(slab_push(slab, p, offset)))
-                release_wake(slab);
-            return;
-        }
-    }
-    release_slow(p);
+    if (unlikely(index >= load_relaxed(region->count)))
+        return false;
+    struct slice *slab = slab_head(&region->map[index]);
+    uintptr_t offset = (uintptr_t)p - slab->start;
+    if (unlikely(load_relaxed(slab->owner) != thread_arena || !slab_is_block(slab, offset) ||
+                 slab_double_free_candidate(p) || (class != CLASS_COUNT && slab->size_class != class)))
+        return false;
+    if (unlikely(slab_push(slab, p, offset)))
+        release_wake(slab);
+    return true;
+}
+
+INLINE void alloc_release(void *p)
+{
+    if (unlikely(!release_fast(p, CLASS_COUNT)))
+        release_slow(p);
 }
 
 static size_t block_usable_size(struct block block, const void *p)
@@ -267,40 +274,34 @@ static size_t block_usable_size(struct block block, const void *p)
     }
 }
 
-/* Could a block of this kind have been handed out for `size` bytes at `alignment`? */
-static void sized_check(const void *p, size_t alignment, size_t size)
-{
-    struct block block = block_look_up(p);
-    if (block.kind < BLOCK_SLAB)
-        block_refuse(block.kind, p);
-    bool possible;
-    if (block.kind == BLOCK_SLAB) {
-        unsigned class = CLASS_COUNT;
-        if (size <= CLASS_MAX && alignment <= CLASS_MAX)
-            class = alignment <= BLOCK_ALIGNMENT ? class_of(size) : class_of_aligned(alignment, size);
-        possible = class < CLASS_COUNT && (block.slice->size_class == class ||
-                                           block.slice->size_class == size_classes[class].lender);
-    } else {
-        possible = size <= block_usable_size(block, p) && (uintptr_t)p % alignment == 0;
-    }
-    if (unlikely(!possible))
-        diag_fatal("size mismatch in sized free", p);
-}
-
-static void alloc_release_sized(void *p, size_t size)
+/* Frees a block if it could have been handed out for `size` bytes at `alignment`. */
+SLOW void release_sized_slow(void *p, size_t alignment, size_t size)
 {
     if (!p)
         return;
-    sized_check(p, BLOCK_ALIGNMENT, size);
-    alloc_release(p);
+    struct block block = block_look_up(p);
+    if (block.kind < BLOCK_SLAB)
+        block_refuse(block.kind, p);
+    bool possible = size <= block_usable_size(block, p) && (uintptr_t)p % alignment == 0;
+    if (possible && block.kind == BLOCK_SLAB) {
+        unsigned class = alignment <= BLOCK_ALIGNMENT ? class_of(size) : class_of_aligned(alignment, size);
+        unsigned actual = block.slice->size_class;
+        possible = actual == class || actual == size_classes[class].lender;
+    }
+    if (unlikely(!possible))
+        diag_fatal("size mismatch in sized free", p);
+    release_slow(p);
+}
+
+INLINE void alloc_release_sized(void *p, size_t size)
+{
+    if (unlikely(size > CLASS_MAX || !release_fast(p, class_of(size))))
+        release_sized_slow(p, BLOCK_ALIGNMENT, size);
 }
 
 static void alloc_release_aligned_sized(void *p, size_t alignment, size_t size)
 {
-    if (!p)
-        return;
-    sized_check(p, max_size(is_power_of_two(alignment) ? alignment : 1, BLOCK_ALIGNMENT), size);
-    alloc_release(p);
+    release_sized_slow(p, max_size(is_power_of_two(alignment) ? alignment : 1, BLOCK_ALIGNMENT), size);
 }
 
 /* ---- resize, usable size, ownership ---- */

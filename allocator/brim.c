@@ -15,3 +15,4 @@
 #include "alloc.c"
 #include "fork.c"
 #include "malloc.c"
+#include "new.c"

@@ -241,30 +241,6 @@ COLD void release_wake(struct slice *slab)
     errno = saved_errno;
 }
 
-/* Frees a block of a slab of the calling thread's; `class` is what the caller knows of it, or CLASS_COUNT. False, and
-   nothing done, if it is anything else. */
-INLINE bool release_fast(void *p, unsigned class)
-{
-    const struct region *region = &regions[0];
-    size_t index = ((uintptr_t)p - region->base) >> SLICE_SHIFT;
-    if (unlikely(index >= load_relaxed(region->count)))
-        return false;
-    struct slice *slab = slab_head(&region->map[index]);
-    uintptr_t offset = (uintptr_t)p - slab->start;
-    if (unlikely(load_relaxed(slab->owner) != thread_arena || !slab_is_block(slab, offset) ||
-                 slab_double_free_candidate(p) || (class != CLASS_COUNT && slab->size_class != class)))
-        return false;
-    if (unlikely(slab_push(slab, p, offset)))
-        release_wake(slab);
-    return true;
-}
-
-INLINE void alloc_release(void *p)
-{
-    if (unlikely(!release_fast(p, CLASS_COUNT)))
-        release_slow(p);
-}
-
 static size_t block_usable_size(struct block block, const void *p)
 {
     switch (block.kind) {
@@ -293,9 +269,34 @@ SLOW void release_sized_slow(void *p, size_t alignment, size_t size)
     release_slow(p);
 }
 
+/* The fast path, and its one exit. `sized`: the caller says that it asked for `size` bytes, at most CLASS_MAX. */
+INLINE void release_inline(void *p, bool sized, size_t size)
+{
+    const struct region *region = &regions[0];
+    size_t index = ((uintptr_t)p - region->base) >> SLICE_SHIFT;
+    if (likely(index < load_relaxed(region->count))) {
+        struct slice *slab = slab_head(&region->map[index]);
+        uintptr_t offset = (uintptr_t)p - slab->start;
+        if (likely(load_relaxed(slab->owner) == thread_arena && slab_is_block(slab, offset) &&
+                   !slab_double_free_candidate(p) && (!sized || slab->size_class == class_of(size)))) {
+            if (unlikely(slab_push(slab, p, offset)))
+                release_wake(slab);
+            return;
+        }
+    }
+    if (sized)
+        release_sized_slow(p, BLOCK_ALIGNMENT, size);
+    else
+        release_slow(p);
+}
+
+INLINE void alloc_release(void *p) { release_inline(p, false, 0); }
+
 INLINE void alloc_release_sized(void *p, size_t size)
 {
-    if (unlikely(size > CLASS_MAX || !release_fast(p, class_of(size))))
+    if (likely(size <= CLASS_MAX))
+        release_inline(p, true, size);
+    else
         release_sized_slow(p, BLOCK_ALIGNMENT, size);
 }
 

@@ -226,7 +226,7 @@ SLOW void release_slow(void *p)
         if (!mapping_release(p, &trim_threshold))
             block_refuse(BLOCK_FREE, p); /* another thread was faster */
         if (trim_threshold != 0 && !region_policy.trim_explicit)
-            region_policy.trim_threshold = trim_threshold;
+            store_relaxed(region_policy.trim_threshold, trim_threshold);
         break;
     default: block_refuse(block.kind, p);
     }

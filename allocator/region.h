@@ -88,9 +88,9 @@ INLINE size_t run_length(const struct slice *slice) { return load_acquire(slice-
 #define NO_SLICE UINT32_MAX
 
 struct region {
-    uintptr_t base;        /* slice aligned; constant once count > 0 */
+    uintptr_t base;        /* slice aligned; constant */
     _Atomic size_t count;  /* slices described and usable; release store after their descriptors are set */
-    struct slice *map;     /* constant once count > 0 */
+    struct slice *map;     /* constant */
     uint64_t *dirty;       /* bit per slice: not known to be zero. Region lock */
     size_t capacity;       /* slices that map has room for */
     size_t map_open;       /* slices whose descriptors are opened. Break lock */
@@ -118,7 +118,7 @@ static _Atomic size_t region_count; /* regions[0 .. region_count) are there; rel
 struct region_policy {
     size_t top_pad;         /* bytes asked for beyond each growth, and left by each trim */
     size_t many_pad;        /* the same beyond growth for a slab, of which at first little is touched */
-    size_t trim_threshold;  /* free bytes at the top that are trimmed; SIZE_MAX: never give back unprompted */
+    _Atomic size_t trim_threshold; /* free bytes at the top that are trimmed; SIZE_MAX: never give back unprompted */
     bool trim_explicit;     /* set by the program: taken to the letter, and the floor of the purge budget */
 };
 static struct region_policy region_policy = {.top_pad = 128 * KIB, .many_pad = 1 * MIB, .trim_threshold = 128 * KIB};

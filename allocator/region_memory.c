@@ -56,9 +56,12 @@ static bool region_open_map(struct region *region, size_t count)
     return true;
 }
 
-/* The break region's map; its base is found when the break first moves. */
+/* The break region, empty at first. */
 static bool region_open_break(struct region *region)
 {
+    uintptr_t now = os_break();
+    region->base = align_down(now, SLICE_SIZE);
+    region->end = 0; /* so that the bytes below the first slice are somebody else's */
     size_t reserve = align_down(min_size(MAP_RESERVE_MAX, os_address_space_limit() / MAP_SHARE_OF_LIMIT), 64 * KIB);
     size_t capacity = max_size(reserve, 128 * KIB) / sizeof(struct slice);
     uintptr_t address = os_reserve(dirty_bytes_of(capacity) + align_up(capacity * sizeof(struct slice), os_page_size));
@@ -125,9 +128,7 @@ static bool break_grow(struct region *region, size_t slices, size_t pad)
             from = region->base + (count << SLICE_SHIFT);
             top = region_top(region);
         } else {
-            from = align_up(now, SLICE_SIZE);
-            if (count == 0)
-                region->base = align_down(now, SLICE_SIZE);
+            from = align_up(now, SLICE_SIZE); /* somebody else's bytes are below */
         }
         size_t lacking = slices > top ? slices - top : 0;
         size_t from_index = (from - region->base) >> SLICE_SHIFT;
@@ -248,7 +249,7 @@ static size_t region_live(const struct region *region)
 /* Free slices at the top that are trimmed. Region lock. */
 static size_t trim_threshold_now(struct region *region)
 {
-    size_t threshold = region_policy.trim_threshold >> SLICE_SHIFT;
+    size_t threshold = load_relaxed(region_policy.trim_threshold) >> SLICE_SHIFT;
     if (region_policy.trim_explicit)
         return threshold;
     /* More than the pad beyond it, so that growth by the pad is not trimmed at once. */
@@ -347,7 +348,7 @@ static bool region_purge_oldest(struct region *region, size_t keep)
 
 static size_t budget_floor(void)
 {
-    size_t least = region_policy.trim_explicit ? region_policy.trim_threshold >> SLICE_SHIFT : 0;
+    size_t least = region_policy.trim_explicit ? load_relaxed(region_policy.trim_threshold) >> SLICE_SHIFT : 0;
     return max_size(least, BUDGET_FLOOR_SLICES);
 }
 
@@ -359,7 +360,7 @@ static size_t purge_budget(struct region *region)
 
 static bool unprompted_return(void)
 {
-    return region_policy.trim_threshold != SIZE_MAX && !load_relaxed(memory_locked);
+    return load_relaxed(region_policy.trim_threshold) != SIZE_MAX && !load_relaxed(memory_locked);
 }
 
 static size_t region_purge_budget(void)

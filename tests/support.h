@@ -10,6 +10,13 @@
 #pragma weak brim_owns
 extern int brim_owns(const void *p);
 
+/* Keeps the compiler from removing an allocation that it can see is unused. */
+static inline void *opaque(void *p)
+{
+    __asm__ volatile("" : "+r"(p) : : "memory");
+    return p;
+}
+
 /* The allocator this test was started for: BRIM_TEST_ALLOCATOR=glibc means glibc's, anything else brim's. */
 static inline int brim_is_expected(void)
 {
@@ -21,7 +28,7 @@ static inline int brim_is_expected(void)
    failed would otherwise pass every test. */
 static inline void require_expected_allocator_for(size_t size)
 {
-    void *block = malloc(size);
+    void *block = opaque(malloc(size));
     int is_brim = brim_owns && brim_owns(block);
     free(block);
     if (is_brim != brim_is_expected()) {
@@ -37,13 +44,6 @@ static inline void require_expected_allocator(void)
 {
     require_expected_allocator_for(24);
     require_expected_allocator_for(1 << 20);
-}
-
-/* Keeps the compiler from removing an allocation that it can see is unused. */
-static inline void *opaque(void *p)
-{
-    __asm__ volatile("" : "+r"(p) : : "memory");
-    return p;
 }
 
 /* Keeps the compiler from judging a size that is wrong on purpose. */

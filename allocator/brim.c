@@ -11,6 +11,7 @@
 #include "slab.c"
 #include "mapping.c"
 #include "arena.c"
+#include "arena_registry.c"
 #include "thread.c"
 #include "alloc.c"
 #include "fork.c"

@@ -1,0 +1,179 @@
+/* arena_registry.c: all arenas by id, the idle ones, and how a thread comes by an arena and leaves it; see arena.h. */
+#include "arena.h"
+
+/* Chunk k has 64 << k places, for the ids from (64 << k) - 64 on. */
+enum { ARENA_FIRST_CHUNK = 64, ARENA_CHUNKS = 15 };
+static_assert(((uint64_t)ARENA_FIRST_CHUNK << ARENA_CHUNKS) - ARENA_FIRST_CHUNK > REMOTE_ID_MAX, "room for every id");
+
+static struct {
+    struct lock lock;      /* RANK_ARENAS */
+    struct arena *idle;    /* stack; the state word says whether one may be taken */
+    _Atomic uint32_t count;
+    uintptr_t spare, spare_end; /* memory for further arenas */
+    _Atomic(_Atomic(struct arena *) *) chunks[ARENA_CHUNKS]; /* written once */
+} arenas = {.lock = {.rank = RANK_ARENAS}};
+
+/* Most programs have few threads: their arenas need no mapping of their own. */
+static struct arena arena_first;
+static _Atomic(struct arena *) arena_first_chunk[ARENA_FIRST_CHUNK];
+
+static uint32_t arena_count(void) { return load_acquire(arenas.count); }
+
+static unsigned chunk_of(uint32_t id) { return 31 - (unsigned)__builtin_clz(id / ARENA_FIRST_CHUNK + 1); }
+
+/* The place of `id` in its chunk. */
+static _Atomic(struct arena *) *arena_place(uint32_t id)
+{
+    unsigned chunk = chunk_of(id);
+    return load_acquire(arenas.chunks[chunk]) + (id + ARENA_FIRST_CHUNK - ((uint32_t)ARENA_FIRST_CHUNK << chunk));
+}
+
+static struct arena *arena_by_id(uint32_t id) { return load_acquire(*arena_place(id)); }
+
+/* Memory that is never given back. Arenas' lock. */
+static void *metadata_allocate(size_t bytes)
+{
+    bytes = align_up(bytes, CACHE_LINE);
+    if (arenas.spare_end - arenas.spare < bytes) {
+        size_t chunk = align_up(max_size(bytes, 64 * KIB), os_page_size);
+        uintptr_t address = os_map(chunk);
+        if (address == 0)
+            return NULL;
+        arenas.spare = address;
+        arenas.spare_end = address + chunk;
+    }
+    void *p = (void *)arenas.spare;
+    arenas.spare += bytes;
+    return p;
+}
+
+static struct arena *arena_create(void)
+{
+    uint32_t id = load_relaxed(arenas.count) + 1;
+    if (id > REMOTE_ID_MAX)
+        return NULL;
+    unsigned number = chunk_of(id);
+    if (!load_relaxed(arenas.chunks[number])) {
+        _Atomic(struct arena *) *chunk = number == 0 ? arena_first_chunk
+                                                     : metadata_allocate(sizeof *chunk * ARENA_FIRST_CHUNK << number);
+        if (!chunk)
+            return NULL;
+        store_release(arenas.chunks[number], chunk);
+    }
+    struct arena *arena = id == 1 ? &arena_first : metadata_allocate(sizeof *arena);
+    if (!arena)
+        return NULL;
+    for (unsigned class = 0; class < CLASS_COUNT; class ++)
+        arena->open[class] = SLAB_NONE;
+    arena->id = id;
+    store_relaxed(arena->state, ARENA_ACTIVE);
+    store_release(*arena_place(id), arena);
+    store_release(arenas.count, id);
+    return arena;
+}
+
+static struct arena *arena_obtain(void)
+{
+    lock_acquire(&arenas.lock);
+    struct arena *arena;
+    while ((arena = arenas.idle)) {
+        arenas.idle = arena->idle_next;
+        arena->idle_listed = false;
+        uint32_t idle = ARENA_IDLE;
+        if (atomic_compare_exchange_strong(&arena->state, &idle, ARENA_ACTIVE))
+            break; /* else a sender is doing its work, and lists it again after */
+    }
+    if (!arena)
+        arena = arena_create();
+    lock_release(&arenas.lock);
+    return arena;
+}
+
+/* Lets go of one slab that is in no list. */
+static void slab_leave(struct arena *arena, struct slice *slab)
+{
+    idle_leave(arena, slab);
+    slab_merge_remote(slab);
+    bool empty = slab_free_count(slab) == slab->formed && !(load_acquire(slab->remote) & REMOTE_PENDING);
+    bool full = slab_free_count(slab) == 0 && slab->unformed == 0;
+    if (empty)
+        slab_destroy(slab);
+    else if (!(full ? slab_disown(slab, arena) : orphan_leave(slab, arena))) {
+        slab_wait(arena, slab); /* a remote free is on its way: whoever sends it, or the next thread, finds it here */
+        slab_reconsider(arena, slab, false);
+    }
+}
+
+static void arena_retire(struct arena *arena)
+{
+    do {
+        arena_drain(arena);
+        for (unsigned class = 0; class < CLASS_COUNT; class ++) {
+            struct slice *slab = arena->open[class];
+            arena->open[class] = SLAB_NONE;
+            if (slab != SLAB_NONE && slab->size_class == class)
+                slab_leave(arena, slab);
+            struct slice *lists[2] = {arena->partial[class], arena->waiting[class]}, *next;
+            arena->partial[class] = arena->waiting[class] = NULL;
+            for (int i = 0; i < 2; i++)
+                for (slab = lists[i]; slab; slab = next) {
+                    next = slab->next;
+                    slab_leave(arena, slab);
+                }
+        }
+        lock_acquire(&arenas.lock);
+        atomic_store(&arena->state, ARENA_IDLE);
+        if (!arena->idle_listed) {
+            arena->idle_listed = true;
+            arena->idle_next = arenas.idle;
+            arenas.idle = arena;
+        }
+        lock_release(&arenas.lock);
+        /* A sender that saw the arena active has left its slab to us: look once more. */
+        uint32_t idle = ARENA_IDLE;
+        if (atomic_load(&arena->pending) == NULL ||
+            !atomic_compare_exchange_strong(&arena->state, &idle, ARENA_ACTIVE))
+            return;
+    } while (true);
+}
+
+/* ---- fork ---- */
+
+static void arena_after_fork(const struct arena *mine)
+{
+    bool broken = lock_break_in_child(&arenas.lock);
+    uint32_t count = load_relaxed(arenas.count);
+    for (uint32_t id = 1; id <= count; id++) {
+        struct arena *arena = arena_by_id(id);
+        if (arena != mine && load_relaxed(arena->state) == ARENA_ACTIVE)
+            store_relaxed(arena->state, ARENA_DEAD);
+    }
+    if (broken) {
+        arenas.idle = NULL;
+        for (uint32_t id = 1; id <= count; id++) {
+            struct arena *arena = arena_by_id(id);
+            arena->idle_listed = load_relaxed(arena->state) == ARENA_IDLE;
+            if (arena->idle_listed) {
+                arena->idle_next = arenas.idle;
+                arenas.idle = arena;
+            }
+        }
+    }
+    if (!lock_break_in_child(&orphans.lock))
+        return;
+    for (unsigned class = 0; class < CLASS_COUNT; class ++)
+        store_relaxed(orphans.first[class], NULL);
+    for (size_t i = 0; i < load_relaxed(region_count); i++) {
+        struct region *region = &regions[i];
+        size_t length;
+        for (size_t at = 0; at < load_relaxed(region->count); at += length) {
+            struct slice *slab = &region->map[at];
+            length = max_size(run_length(slab), 1);
+            if (run_kind(slab) != RUN_SLAB || !load_relaxed(slab->orphan))
+                continue;
+            store_relaxed(slab->orphan, 0);
+            if (load_relaxed(slab->remote) == 0)
+                orphan_add(slab);
+        }
+    }
+}

@@ -353,8 +353,7 @@ static void arena_release_foreign(struct arena *arena, struct slice *slab, void 
             /* Ours, though the caller did not see that: the arena changed threads since. */
             break;
         } else if (unlikely(load_relaxed(arena_by_id(id)->state) == ARENA_DEAD)) {
-            uint64_t taken = (remote & (LINK_LIMIT - 1) & ~REMOTE_PENDING) |
-                             REMOTE_OWNED_BY(arena->id, REMOTE_WAKE_NEVER);
+            uint64_t taken = (remote & REMOTE_LIST_BITS) | REMOTE_OWNED_BY(arena->id, REMOTE_WAKE_NEVER);
             claimed = atomic_compare_exchange_strong_explicit(&slab->remote, &remote, taken, memory_order_acq_rel,
                                                               memory_order_acquire);
             if (claimed)

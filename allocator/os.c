@@ -39,7 +39,8 @@ static uintptr_t os_mmap(size_t size, int protection, int flags)
     return p == MAP_FAILED ? 0 : (uintptr_t)p;
 }
 
-static uintptr_t os_reserve(size_t size) { return os_mmap(size, PROT_NONE, MAP_NORESERVE); }
+/* Not MAP_NORESERVE: what is opened later would escape the kernel's accounting, and an impossible request succeed. */
+static uintptr_t os_reserve(size_t size) { return os_mmap(size, PROT_NONE, 0); }
 
 static uintptr_t os_map(size_t size) { return os_mmap(size, PROT_READ | PROT_WRITE, 0); }
 

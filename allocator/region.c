@@ -9,7 +9,8 @@ static unsigned bin_of(size_t length)
     if (length <= 64)
         return (unsigned)length - 1;
     unsigned log = 63 - (unsigned)__builtin_clzll(length);
-    return 64 + (log - 6) * 4 + ((length >> (log - 2)) & 3);
+    /* The last bin has all that is longer still (from 224 GiB on). */
+    return (unsigned)min_size(64 + (log - 6) * 4 + ((length >> (log - 2)) & 3), BIN_COUNT - 1);
 }
 
 static void bin_insert(struct region *region, uint32_t index, size_t length)

@@ -48,7 +48,7 @@ struct slice {
     alignas(CACHE_LINE) _Atomic(struct arena *) owner;
     uintptr_t start;       /* address of the first block; set before the slab hands out a block */
     _Atomic uint64_t head; /* free list: see link in slab.h. Owner; statistics read it, stale is harmless */
-    uint64_t wake;         /* a push that makes head >= wake leaves the fast path. Owner */
+    uint64_t wake;         /* a push that makes head <= wake (a list so long) leaves the fast path. Owner */
     uint64_t reciprocal;   /* of the block size. Set with start */
     uint64_t unformed;     /* bit per page: no block that starts in it has been formed. Owner */
     uint32_t back;         /* bytes back to the head slice's descriptor. Set with start */

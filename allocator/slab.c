@@ -90,7 +90,7 @@ static bool slab_form(struct slice *slab, bool *clean)
     for (size_t i = end_block; i > first_block; i--) {
         size_t offset = (i - 1) * size;
         *(block_word *)(slab->start + offset) = head * process_key.encode;
-        head = (head & ~(LINK_ONE - 1)) + offset + LINK_ONE;
+        head = link_pushed(head, offset);
     }
     uint64_t pages = page_mask(page, block_first_page(slab, end_block));
     *clean = slab->clean >> page & 1;
@@ -107,21 +107,21 @@ static bool slab_take_remote(struct slice *slab)
 {
     uint64_t remote = load_relaxed(slab->remote);
     do {
-        if (REMOTE_LIST(remote) == 0)
+        if (REMOTE_COUNT(remote) == 0)
             return false;
-    } while (!atomic_compare_exchange_weak_explicit(&slab->remote, &remote,
-                                                    remote - REMOTE_LIST(remote), memory_order_acquire,
-                                                    memory_order_relaxed));
+    } while (!atomic_compare_exchange_weak_explicit(&slab->remote, &remote, remote & ~REMOTE_LIST_BITS,
+                                                    memory_order_acquire, memory_order_relaxed));
     store_release(slab->head, REMOTE_LIST(remote));
     return true;
 }
 
 static bool slab_push_remote(struct slice *slab, uint64_t *remote, void *block, uintptr_t offset, bool *notify)
 {
-    uint64_t list = REMOTE_LIST(*remote), count = LINK_COUNT(list) + 1;
+    uint64_t count = REMOTE_COUNT(*remote) + 1;
     *notify = count >= REMOTE_WAKE(*remote) && !(*remote & REMOTE_PENDING);
-    *(block_word *)block = (list != 0 ? list : LINK_EMPTY) * process_key.encode;
-    uint64_t pushed = *remote - list + (WAKE_AT(count) | offset) + (*notify ? REMOTE_PENDING : 0);
+    *(block_word *)block = REMOTE_LIST(*remote) * process_key.encode;
+    uint64_t pushed = (*remote & ~REMOTE_LIST_BITS) | count << LINK_OFFSET_BITS | offset |
+                      (*notify ? REMOTE_PENDING : 0);
     return atomic_compare_exchange_weak_explicit(&slab->remote, remote, pushed, memory_order_acq_rel,
                                                  memory_order_acquire);
 }
@@ -143,17 +143,17 @@ static void slab_merge_remote(struct slice *slab)
         return;
     }
     uint64_t remote = load_relaxed(slab->remote);
-    while (!atomic_compare_exchange_weak_explicit(&slab->remote, &remote, remote - REMOTE_LIST(remote),
+    while (!atomic_compare_exchange_weak_explicit(&slab->remote, &remote, remote & ~REMOTE_LIST_BITS,
                                                   memory_order_acquire, memory_order_relaxed))
         ;
     uint64_t link = REMOTE_LIST(remote);
-    while (link > LINK_EMPTY) {
+    while (link < LINK_EMPTY) {
         block_word *block = slab_block(slab, link);
         uint64_t next = *block * process_key.decode;
-        if (unlikely(next >= link))
+        if (unlikely(next <= link))
             diag_fatal("corrupted free list", block);
         *block = kept * process_key.encode;
-        kept = (kept & ~(LINK_ONE - 1)) + LINK_OFFSET(link) + LINK_ONE;
+        kept = link_pushed(kept, LINK_OFFSET(link));
         link = next;
     }
     store_release(slab->head, kept);
@@ -172,7 +172,7 @@ static bool slab_claim(struct slice *slab, struct arena *owner, uint32_t owner_i
 static bool slab_disown(struct slice *slab, struct arena *owner)
 {
     uint64_t remote = load_relaxed(slab->remote);
-    if (REMOTE_LIST(remote) != 0 || remote & REMOTE_PENDING)
+    if (REMOTE_COUNT(remote) != 0 || remote & REMOTE_PENDING)
         return false;
     slab->state = SLAB_NOBODY;
     store_relaxed(slab->owner, NULL); /* before the word says so, or the next owner's name could be overwritten */
@@ -187,12 +187,12 @@ static bool slab_disown(struct slice *slab, struct arena *owner)
    and a block that is live throughout is never linked to. */
 static bool list_contains(const struct slice *slab, uint64_t link, const void *block)
 {
-    while (link > LINK_EMPTY) {
+    while (link < LINK_EMPTY) {
         const block_word *at = slab_block(slab, link);
         if (at == block)
             return true;
         uint64_t next = *at * process_key.decode;
-        if (next >= link)
+        if (next <= link)
             return false;
         link = next;
     }
@@ -212,11 +212,11 @@ static void slab_mark_free(const struct slice *slab, uint64_t *bits)
 {
     size_t size = slab_class(slab)->block_size;
     uint64_t link = load_relaxed(slab->head);
-    while (link > LINK_EMPTY) {
+    while (link < LINK_EMPTY) {
         size_t number = LINK_OFFSET(link) / size;
         bits[number / 64] |= 1ull << number % 64;
         uint64_t next = *slab_block(slab, link) * process_key.decode;
-        if (unlikely(next >= link))
+        if (unlikely(next <= link))
             diag_fatal("corrupted free list", slab_block(slab, link));
         link = next;
     }
@@ -260,7 +260,7 @@ static void slab_unform(struct slice *slab, uint64_t pages, const uint64_t *bits
         }
         size_t offset = i * row->block_size;
         *(block_word *)(slab->start + offset) = head * process_key.encode;
-        head = (head & ~(LINK_ONE - 1)) + offset + LINK_ONE;
+        head = link_pushed(head, offset);
     }
     slab->unformed |= unformed;
     slab->formed = (uint16_t)(slab->formed - gone);
@@ -304,13 +304,13 @@ VALIDITY bool slab_valid(struct slice *slab)
     bool valid = run_kind(slab) == RUN_SLAB && run_length(slab) == row->slices && slab->back == 0 &&
                  slab->start == slice_address(region_of_slice(slab), slab) && slab->formed <= row->capacity &&
                  LINK_COUNT(head) + REMOTE_COUNT(remote) <= slab->formed &&
-                 (REMOTE_ID(remote) != 0 || REMOTE_LIST(remote) == 0);
+                 (REMOTE_ID(remote) != 0 || REMOTE_COUNT(remote) == 0);
     size_t formed = 0;
     for (size_t i = 0; i < row->capacity; i++)
         formed += !(slab->unformed >> block_first_page(slab, i) & 1);
     valid = valid && formed == slab->formed;
     uint64_t link = head, count = LINK_COUNT(head);
-    while (valid && link > LINK_EMPTY) {
+    while (valid && link < LINK_EMPTY) {
         valid = slab_is_block(slab, LINK_OFFSET(link)) && LINK_COUNT(link) == count-- &&
                 LINK_OFFSET(link) / row->block_size < row->capacity &&
                 !(slab->unformed >> LINK_OFFSET(link) / os_page_size & 1);

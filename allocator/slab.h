@@ -3,15 +3,15 @@
    The link. A free list is one word, its head: how many blocks are on it and where the first one is,
 
         63                31 30            18 17              0
-       | 0                  | count          | offset in slab  |        LINK_EMPTY = 1: count 0, no offset
+       | all ones           | ~count         | offset in slab  |        LINK_EMPTY: count 0, offset 0
 
    and each free block's first word holds, encoded, what the head was before the block was pushed. So a push or a pop
    is one store to the head, the count is exact at every moment and costs nothing, and whoever is stopped half-way
-   (a fork, a signal) leaves either list. The code is multiplication by an odd key modulo 2^64: a change of any bits
-   of an encoded word decodes to a large number with probability 1 - 2^-33 or more, and a link that is followed must
-   decode to less than the link before it. The same word tells a double free: the first word of a block that is being
-   freed decodes to a link only if the block is free (or, once in 2^33, or when the program copied it, by chance: so
-   the list is searched before anyone is accused).
+   (a fork, a signal) leaves either list. The code is multiplication by an odd key modulo 2^64, and every link is above
+   LINK_LOWEST: any other word, zero among them, decodes to a link with probability 2^-33 at most. A link that is
+   followed must decode to more than the link before it (one block fewer). The same word tells a double free: the
+   first word of a block that is being freed decodes to a link only if the block is free (or by chance, or when the
+   program copied it: so the list is searched before anyone is accused).
 
    Owners. A slab belongs to one arena, whose thread alone touches head, wake, formed and unformed, or to nobody.
    `remote` is the truth of that, with the list of the blocks that others freed:
@@ -36,13 +36,15 @@
 #include "region.h"
 
 #define LINK_OFFSET_BITS 18
-#define LINK_OFFSET(link) ((link) & (((uint64_t)1 << LINK_OFFSET_BITS) - 1))
-#define LINK_COUNT(link) ((link) >> LINK_OFFSET_BITS)
 #define LINK_ONE ((uint64_t)1 << LINK_OFFSET_BITS)
-#define LINK_EMPTY ((uint64_t)1)
-#define LINK_LIMIT ((uint64_t)1 << 31)
-#define WAKE_NEVER UINT64_MAX
-#define WAKE_AT(count) ((uint64_t)(count) << LINK_OFFSET_BITS)
+#define LINK_OFFSET(link) ((link) & (LINK_ONE - 1))
+#define LINK_COUNT(link) (~(link) >> LINK_OFFSET_BITS)
+#define LINK_AT(count, offset) (~(uint64_t)(count) << LINK_OFFSET_BITS | (offset))
+#define LINK_EMPTY LINK_AT(0, 0)
+#define LINK_LOWEST (~(uint64_t)0 << 31)
+/* slab->wake: a push that makes the list this long leaves the fast path. */
+#define WAKE_AT(count) LINK_AT(count, LINK_ONE - 1)
+#define WAKE_NEVER ((uint64_t)0)
 static_assert(SLAB_SLICES_MAX * SLICE_SIZE <= 1 << LINK_OFFSET_BITS, "an offset fits a link");
 
 #define REMOTE_PENDING ((uint64_t)4)
@@ -52,8 +54,10 @@ static_assert(SLAB_SLICES_MAX * SLICE_SIZE <= 1 << LINK_OFFSET_BITS, "an offset 
 #define REMOTE_ID_SHIFT 44
 #define REMOTE_ID_MAX ((1u << 20) - 1)
 #define REMOTE_ID(remote) ((uint32_t)((remote) >> REMOTE_ID_SHIFT))
-#define REMOTE_LIST(remote) ((remote) & (LINK_LIMIT - 1) & ~(uint64_t)(BLOCK_ALIGNMENT - 1))
-#define REMOTE_COUNT(remote) LINK_COUNT(REMOTE_LIST(remote))
+#define REMOTE_LIST_BITS (~LINK_LOWEST & ~(uint64_t)(BLOCK_ALIGNMENT - 1))
+#define REMOTE_COUNT(remote) (((remote) & REMOTE_LIST_BITS) >> LINK_OFFSET_BITS)
+/* The list as a link. */
+#define REMOTE_LIST(remote) LINK_AT(REMOTE_COUNT(remote), LINK_OFFSET(remote) & REMOTE_LIST_BITS)
 #define REMOTE_OWNED_BY(id, wake) ((uint64_t)(id) << REMOTE_ID_SHIFT | (uint64_t)(wake) << REMOTE_WAKE_SHIFT)
 
 /* Encode and decode are inverse odd numbers. Set once, before the first block; the region's heap would carry its own. */
@@ -72,7 +76,7 @@ INLINE void *slab_pop(struct slice *slab)
         return NULL;
     block_word *block = (block_word *)(slab->start + LINK_OFFSET(head));
     uint64_t next = *block * process_key.decode;
-    if (unlikely(next >= head))
+    if (unlikely(next <= head))
         diag_fatal("corrupted free list", block);
     store_relaxed(slab->head, next);
     *block = 0;
@@ -82,7 +86,7 @@ INLINE void *slab_pop(struct slice *slab)
 /* True if the first word of the block being freed says that it may be free already. */
 INLINE bool slab_double_free_candidate(const void *block)
 {
-    return *(const block_word *)block * process_key.decode - 1 < LINK_LIMIT;
+    return *(const block_word *)block * process_key.decode >= LINK_LOWEST;
 }
 
 /* True if `offset` is that of a block. */
@@ -91,15 +95,18 @@ INLINE bool slab_is_block(const struct slice *slab, uintptr_t offset)
     return offset * slab->reciprocal < slab->reciprocal;
 }
 
+/* The head of a list on which the block at `offset` has been pushed. */
+INLINE uint64_t link_pushed(uint64_t head, uintptr_t offset) { return (head & ~(LINK_ONE - 1)) + offset - LINK_ONE; }
+
 /* Pushes the block at `offset`. Owner. True if the slab wants attention: see slab->wake. */
 INLINE bool slab_push(struct slice *slab, void *block, uintptr_t offset)
 {
     uint64_t head = load_relaxed(slab->head);
     *(block_word *)block = head * process_key.encode;
-    head = (head & ~(LINK_ONE - 1)) + offset + LINK_ONE;
+    head = link_pushed(head, offset);
     /* Release: a snapshot of this memory (fork) that has the head has the link, too. Free on x86. */
     store_release(slab->head, head);
-    return head >= slab->wake;
+    return head <= slab->wake;
 }
 
 INLINE struct slice *slab_head(struct slice *slice) { return (struct slice *)((char *)slice - slice->back); }

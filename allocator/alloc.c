@@ -26,18 +26,32 @@ static void *medium_take(const struct run_request *request, enum contents *conte
     return (void *)head->start;
 }
 
+/* The size that glibc's malloc would be asked for: its memalign wants the alignment and a smallest block more. More than
+   REQUEST_MAX if there cannot be so much. */
+static size_t glibc_request(size_t alignment, size_t size)
+{
+    if (alignment <= BLOCK_ALIGNMENT || size > REQUEST_MAX)
+        return size;
+    size_t reach;
+    return __builtin_add_overflow(padded_size(size) + 32, alignment, &reach) ? SIZE_MAX : reach;
+}
+
+static bool reaches_threshold(size_t request)
+{
+    return padded_size(request) >= load_relaxed(mapping_policy.threshold);
+}
+
 /* Everything above CLASS_MAX. As in glibc the threshold is asked only when free memory of the heap does not do, and
    each of the two ways to get more is the other's fallback. */
 SLOW void *large_allocate(size_t alignment, size_t size, enum contents *contents)
 {
     process_init_once();
-    size_t reach; /* what glibc would look for */
-    if (size > REQUEST_MAX || __builtin_add_overflow(size, alignment > BLOCK_ALIGNMENT ? alignment + 32 : 0, &reach) ||
-        reach > REQUEST_MAX)
+    size_t reach = glibc_request(alignment, size);
+    if (reach > REQUEST_MAX)
         return NULL;
     struct run_request request = {.slices = slices_for(max_size(size, 1)),
                                   .alignment = alignment > SLICE_SIZE ? alignment >> SLICE_SHIFT : 1};
-    bool wants_mapping = padded_size(reach) >= load_relaxed(mapping_policy.threshold);
+    bool wants_mapping = reaches_threshold(reach);
     request.spare_top = wants_mapping;
     request.grow = !wants_mapping;
     void *p = medium_take(&request, contents);
@@ -67,14 +81,23 @@ static void perturb_allocated(void *p, size_t size)
         memset(p, byte ^ 0xff, size);
 }
 
+/* A mapping for a request that a threshold of CLASS_MAX or less wants mapped, unless a slab has room for it. */
+COLD void *small_map(const struct arena *arena, unsigned class, size_t alignment, size_t size)
+{
+    bool room = arena->open[class] != SLAB_NONE || arena->partial[class];
+    return room ? NULL : mapping_allocate(alignment, size);
+}
+
 /* The slow path of every allocation that fits a class. */
-SLOW void *small_allocate(unsigned class, enum contents *contents)
+SLOW void *small_allocate(unsigned class, size_t alignment, size_t size, enum contents *contents)
 {
     struct arena *arena = thread_enter();
     if (unlikely(!arena))
         return NULL;
     bool clean = false;
     void *p = slab_pop(arena->open[class]);
+    if (!p && unlikely(reaches_threshold(glibc_request(alignment, size))))
+        clean = (p = small_map(arena, class, alignment, size)) != NULL;
     if (!p)
         p = arena_refill(arena, class, &clean);
     *contents = clean ? CONTENTS_ZERO : CONTENTS_UNKNOWN;
@@ -85,7 +108,7 @@ SLOW void *small_allocate(unsigned class, enum contents *contents)
 SLOW void *allocate_slow(size_t size)
 {
     enum contents contents;
-    void *p = size <= CLASS_MAX ? small_allocate(class_of(size), &contents)
+    void *p = size <= CLASS_MAX ? small_allocate(class_of(size), BLOCK_ALIGNMENT, size, &contents)
                                 : large_allocate(BLOCK_ALIGNMENT, size, &contents);
     if (unlikely(!p))
         return out_of_memory();
@@ -111,7 +134,7 @@ static void *alloc_allocate_zeroed(size_t size)
         unsigned class = class_of(size);
         p = slab_pop(thread_arena->open[class]);
         if (unlikely(!p))
-            p = small_allocate(class, &contents);
+            p = small_allocate(class, BLOCK_ALIGNMENT, size, &contents);
     } else {
         p = large_allocate(BLOCK_ALIGNMENT, size, &contents);
     }
@@ -132,7 +155,7 @@ static void *alloc_aligned(size_t alignment, size_t size)
         unsigned class = class_of_aligned(alignment, size);
         p = slab_pop(thread_arena->open[class]);
         if (unlikely(!p))
-            p = small_allocate(class, &contents);
+            p = small_allocate(class, alignment, size, &contents);
     } else {
         p = large_allocate(alignment, size, &contents);
     }
@@ -163,16 +186,17 @@ static struct block block_look_up(const void *p)
     struct slice *slice = slab_head(&region->map[((uintptr_t)p - region->base) >> SLICE_SHIFT]);
     struct block block = {BLOCK_INVALID, slice};
     switch (run_kind(slice)) {
-    case RUN_SLAB:
-        if (!slab_is_block(slice, (uintptr_t)p - slice->start))
+    case RUN_SLAB: {
+        const struct size_class *row = slab_class(slice);
+        uintptr_t offset = (uintptr_t)p - slice->start;
+        if (offset % row->block_size != 0)
             block.kind = BLOCK_INTERIOR;
-        else if (((uintptr_t)p - slice->start) / slab_class(slice)->block_size >= slab_class(slice)->capacity)
+        else if (offset / row->block_size >= row->capacity)
             block.kind = BLOCK_INVALID;
-        else if (slab_double_free_candidate(p) && slab_block_is_free(slice, p))
-            block.kind = BLOCK_FREE;
         else
-            block.kind = BLOCK_SLAB;
+            block.kind = slab_block_is_free(slice, p) ? BLOCK_FREE : BLOCK_SLAB;
         break;
+    }
     case RUN_MEDIUM: block.kind = (uintptr_t)p == slice->start ? BLOCK_MEDIUM : BLOCK_INTERIOR; break;
     case RUN_FREE:
     case RUN_DETACHED: block.kind = BLOCK_FREE; break;
@@ -238,6 +262,7 @@ COLD void release_wake(struct slice *slab)
 {
     int saved_errno = errno;
     arena_wake(thread_arena, slab);
+    thread_enter(); /* a thread that only frees sees its orders here */
     errno = saved_errno;
 }
 
@@ -249,6 +274,16 @@ static size_t block_usable_size(struct block block, const void *p)
     default: return mapping_usable_size(p);
     }
 }
+
+/* realloc keeps a slab's block unless it grows out of it, or shrinks so far that a smaller class is worth the copy. */
+static bool resize_stays(size_t usable, size_t size)
+{
+    return size <= usable && (size > usable / 2 || usable <= 64);
+}
+
+/* Set once a block has had to stay, however small it became, because there was no memory to move it to: any size that
+   fits may then be right. */
+static _Atomic bool shrunk_in_place;
 
 /* Frees a block if it could have been handed out for `size` bytes at `alignment`. */
 SLOW void release_sized_slow(void *p, size_t alignment, size_t size)
@@ -262,7 +297,8 @@ SLOW void release_sized_slow(void *p, size_t alignment, size_t size)
     if (possible && block.kind == BLOCK_SLAB) {
         unsigned class = alignment <= BLOCK_ALIGNMENT ? class_of(size) : class_of_aligned(alignment, size);
         unsigned actual = block.slice->size_class;
-        possible = actual == class || actual == size_classes[class].lender;
+        possible = actual == class || actual == size_classes[class].lender ||
+                   resize_stays(size_classes[actual].block_size, size) || load_relaxed(shrunk_in_place);
     }
     if (unlikely(!possible))
         diag_fatal("size mismatch in sized free", p);
@@ -327,8 +363,7 @@ static void *alloc_resize(void *p, size_t size)
     size_t usable = block_usable_size(block, p);
     switch (block.kind) {
     case BLOCK_SLAB:
-        /* Stays unless it grows out of its class or a class of half the size would do. */
-        if (size <= usable && (size > usable / 2 || usable <= 64))
+        if (resize_stays(usable, size))
             return p;
         break;
     case BLOCK_MEDIUM:
@@ -347,8 +382,10 @@ static void *alloc_resize(void *p, size_t size)
     if (size <= usable && size > CLASS_MAX)
         return p; /* shrinking cannot fail */
     void *moved = resize_by_copy(p, usable, size);
-    if (!moved && size <= usable)
+    if (unlikely(!moved) && size <= usable) {
+        store_relaxed(shrunk_in_place, true);
         return p;
+    }
     return moved;
 }
 
@@ -372,5 +409,6 @@ static void alloc_set_perturb(unsigned char byte)
 {
     store_relaxed(perturb_byte, byte);
     store_relaxed(slow_mode, byte != 0);
+    thread_order(ORDER_LOOK);
     thread_arena = byte != 0 || !thread_home ? (struct arena *)&arena_none : thread_home;
 }

@@ -42,6 +42,7 @@ struct arena {
     uint8_t borrows[CLASS_COUNT]; /* times a class was refilled from its lender's slab */
     struct regret regret;         /* in bytes: by how much purging its slabs was too eager */
     size_t idle;                  /* bytes freed in its partial slabs since those were last purged */
+    uint32_t orders_seen;         /* see thread_orders */
     uint32_t id;                  /* 1 or more; constant */
     struct arena *idle_next;      /* arenas' lock */
     bool idle_listed;             /* arenas' lock */
@@ -65,8 +66,10 @@ static void *arena_refill(struct arena *arena, unsigned class, bool *clean);
 static void arena_wake(struct arena *arena, struct slice *slab);
 /* Frees a block of a slab that is not this arena's: claims the slab if nobody owns it, else tells the owner. */
 static void arena_release_foreign(struct arena *arena, struct slice *slab, void *block, uintptr_t offset);
-/* Gives back what the arena's slabs hold of free whole pages. Its thread only. True if anything went back. */
+/* Gives back what the arena's slabs hold of free whole pages, and what slabs of ended threads do. Its thread only. True
+   if anything went back. */
 static bool arena_trim(struct arena *arena);
+static bool arena_trim_orphans(struct arena *arena);
 static struct arena *arena_by_id(uint32_t id);
 static uint32_t arena_count(void); /* ids 1 to this exist */
 static void arena_after_fork(const struct arena *mine);

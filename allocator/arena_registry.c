@@ -95,13 +95,32 @@ static void slab_leave(struct arena *arena, struct slice *slab)
     idle_leave(arena, slab);
     slab_merge_remote(slab);
     bool empty = slab_free_count(slab) == slab->formed && !(load_acquire(slab->remote) & REMOTE_PENDING);
-    bool full = slab_free_count(slab) == 0 && slab->unformed == 0;
+    bool full = slab_free_count(slab) == 0 && load_relaxed(slab->unformed) == 0;
     if (empty)
         slab_destroy(slab);
     else if (!(full ? slab_disown(slab, arena) : orphan_leave(slab, arena))) {
         slab_wait(arena, slab); /* a remote free is on its way: whoever sends it, or the next thread, finds it here */
         slab_reconsider(arena, slab, false);
     }
+}
+
+static bool arena_trim_orphans(struct arena *arena)
+{
+    bool any = false;
+    for (unsigned class = 0; class < CLASS_COUNT; class ++) {
+        struct slice *adopted = NULL, *slab;
+        while ((slab = orphan_adopt(arena, class))) {
+            slab_merge_remote(slab);
+            any |= slab_purge(slab) != 0;
+            slab->next = adopted;
+            adopted = slab;
+        }
+        while ((slab = adopted)) {
+            adopted = slab->next;
+            slab_leave(arena, slab);
+        }
+    }
+    return any;
 }
 
 static void arena_retire(struct arena *arena)

@@ -1,8 +1,7 @@
 /* malloc.c: the entry points of C and POSIX. Each only checks what its contract asks it to check. */
 #include "alloc.h"
 #include "fork.h"
-
-#include "brim.h"
+#include "glibc.h"
 
 /* The __libc_ names that a static link's libc refers to. */
 #ifdef BRIM_PREFIXED
@@ -144,8 +143,10 @@ LIBC_ALIAS(__posix_memalign, posix_memalign)
 EXPORT int brim_owns(const void *p) { return p && alloc_owns(p); }
 
 /* As early as a constructor can be; blocks may have been handed out before. */
-__attribute__((constructor(101))) static void brim_init(void)
+__attribute__((constructor(101))) static void brim_init(int argc, char **argv, char **environment)
 {
+    (void)argc, (void)argv; /* libc passes all three to constructors; its environ may not be set yet */
     fork_init();
     thread_init();
+    settings_init(environment);
 }

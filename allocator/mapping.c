@@ -26,7 +26,10 @@ static struct {
 } mappings = {.lock = {.rank = RANK_MAPPING}};
 
 static struct mapping_policy mapping_policy = {
-    .threshold = 128 * KIB, .threshold_max = 32 * MIB, .dynamic = true, .count_max = 65536};
+    .threshold = OPTION_DEFAULT(mmap_threshold),
+    .threshold_max = OPTION_DEFAULT(mmap_threshold_max),
+    .dynamic = OPTION_DEFAULT(mmap_threshold_dynamic),
+    .count_max = OPTION_DEFAULT(mmap_max)};
 
 static size_t mapping_hash(uintptr_t pointer) { return (pointer >> 12) * 0x9e3779b97f4a7c15 >> 20; }
 
@@ -137,10 +140,10 @@ static struct mapping mapping_erase(uintptr_t pointer)
 static void *mapping_allocate(size_t alignment, size_t size)
 {
     /* A racy look at the count: two threads at the limit may both pass, as in glibc. */
-    if (mapping_policy.count_max <= 0)
+    if (mapping_policy.count_max == 0)
         return NULL;
     lock_acquire(&mappings.lock);
-    bool room = mappings.totals.count < (uint64_t)mapping_policy.count_max;
+    bool room = mappings.totals.count < mapping_policy.count_max;
     lock_release(&mappings.lock);
     size_t page = os_page_size;
     size_t slack = alignment > page ? alignment - page : 0;
@@ -172,7 +175,7 @@ static bool mapping_release(void *p, size_t *trim_threshold)
     /* What glibc's mapping for the same request would be: its header can cost one page more. */
     size_t learned = align_up(padded_size(mapping.request) + 8, os_page_size);
     if (load_relaxed(mapping_policy.dynamic) && learned > load_relaxed(mapping_policy.threshold) &&
-        learned <= mapping_policy.threshold_max) {
+        learned < mapping_policy.threshold_max) {
         store_relaxed(mapping_policy.threshold, learned);
         *trim_threshold = 2 * learned;
     }
@@ -229,6 +232,8 @@ static struct mapping_totals mapping_totals(void)
 {
     lock_acquire(&mappings.lock);
     struct mapping_totals totals = mappings.totals;
+    const struct mapping_table *table = load_relaxed(mappings.table);
+    totals.table_bytes = table ? table->bytes : 0;
     lock_release(&mappings.lock);
     return totals;
 }

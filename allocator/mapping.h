@@ -12,15 +12,16 @@
 #ifndef BRIM_MAPPING_H
 #define BRIM_MAPPING_H
 
+#include "options.h"
 #include "os.h"
 #include "sync.h"
 
 /* What decides whether a request is mapped; glibc's parameters of the same names. */
 struct mapping_policy {
     _Atomic size_t threshold; /* padded requests from here on are mapped; moves when `dynamic`. Stale is harmless */
-    size_t threshold_max;     /* up to where it moves */
+    _Atomic size_t threshold_max; /* where it no longer moves */
     _Atomic bool dynamic;     /* until a program sets one of the four parameters that freeze it */
-    int64_t count_max;        /* live mappings; 0 or less: never map */
+    _Atomic size_t count_max; /* live mappings; 0: never map */
 };
 static struct mapping_policy mapping_policy;
 
@@ -46,6 +47,7 @@ static bool mapping_contains(const void *p);
 
 struct mapping_totals {
     size_t count, bytes, count_peak, bytes_peak;
+    size_t table_bytes; /* of the table itself */
 };
 static struct mapping_totals mapping_totals(void);
 static void mapping_after_fork(void);

@@ -222,7 +222,10 @@ static bool region_find(const struct region *region, const struct run_request *r
             return true;
         looks = 0;
     }
-    return false;
+    /* A bounded look can miss the top, where growth has just made room for this very request. */
+    size_t top = free_run_before(region, load_relaxed(region->count));
+    *index = load_relaxed(region->count) - top;
+    return top != 0 && run_fits(region, *index, top, request, at);
 }
 
 static struct slice *region_take_free(struct region *region, const struct run_request *request, bool *zero)

@@ -22,6 +22,7 @@
 #define BRIM_REGION_H
 
 #include "base.h"
+#include "options.h"
 #include "os.h"
 #include "regret.h"
 #include "sync.h"
@@ -49,10 +50,11 @@ struct slice {
     uintptr_t start;       /* address of the first block; set before the slab hands out a block */
     _Atomic uint64_t head; /* free list: see link in slab.h. Owner; statistics read it, stale is harmless */
     uint64_t wake;         /* a push that makes head <= wake (a list so long) leaves the fast path. Owner */
-    uint64_t reciprocal;   /* of the block size. Set with start */
-    uint64_t unformed;     /* bit per page: no block that starts in it has been formed. Owner */
+    uint64_t reciprocal;   /* of the block size; 0 while purged: every free then takes the slow path. Owner */
+    _Atomic uint64_t unformed; /* bit per page: no block that starts in it is formed. Owner; others read the bit of a
+                                  live block, which does not change */
     uint32_t back;         /* bytes back to the head slice's descriptor. Set with start */
-    uint16_t formed;       /* blocks formed: free, remote or live. Owner */
+    _Atomic uint16_t formed; /* blocks formed: free, remote or live. Owner; statistics read it, stale is harmless */
     uint8_t size_class;    /* set with start */
     uint8_t state;         /* enum slab_state. Owner */
     _Atomic uint64_t run;  /* enum run_kind, length in slices << 8: the truth. Region lock to change */
@@ -73,7 +75,7 @@ struct slice {
     uint32_t tail;          /* in the last slice of a free run: its length. Region lock */
     uint16_t noted_free;    /* slab: free blocks that its arena has noted as idle. Owner */
     uint16_t looked_free;   /* slab: free blocks that the last look for idle pages left. Owner */
-    bool purged;            /* slab: has pages that were formed and given back. Owner */
+    bool purged;            /* slab: has unformed pages that were formed once. Owner */
     uint8_t region;         /* index of its region. Set when the slice is opened */
     _Atomic uint8_t orphan; /* in the list of orphans. Orphan lock to change */
 };
@@ -108,20 +110,23 @@ struct region {
     size_t detached;       /* runs being given back right now */
     struct regret regret;  /* in slices: by how much purging and trimming was too eager */
     size_t discarded;      /* bytes given back since the region began, for statistics */
+    size_t system, system_peak; /* bytes taken from the kernel, for statistics. Break lock */
 };
 
 #define REGION_MAX 64
 static struct region regions[REGION_MAX];
 static _Atomic size_t region_count; /* regions[0 .. region_count) are there; release store after they are */
 
-/* What free memory the regions keep; set from the options. */
+/* What free memory the regions keep; set from the options. A stale value is harmless. */
 struct region_policy {
-    size_t top_pad;         /* bytes asked for beyond each growth, and left by each trim */
-    size_t many_pad;        /* the same beyond growth for a slab, of which at first little is touched */
+    _Atomic size_t top_pad;         /* bytes asked for beyond each growth, and left by each trim */
+    _Atomic size_t many_pad;        /* the same beyond growth for a slab, of which at first little is touched */
     _Atomic size_t trim_threshold; /* free bytes at the top that are trimmed; SIZE_MAX: never give back unprompted */
-    bool trim_explicit;     /* set by the program: taken to the letter, and the floor of the purge budget */
+    _Atomic bool trim_explicit;     /* set by the program: taken to the letter, and the floor of the purge budget */
 };
-static struct region_policy region_policy = {.top_pad = 128 * KIB, .many_pad = 1 * MIB, .trim_threshold = 128 * KIB};
+static struct region_policy region_policy = {.top_pad = OPTION_DEFAULT(top_pad),
+                                             .many_pad = OPTION_DEFAULT(many_pad),
+                                             .trim_threshold = OPTION_DEFAULT(trim_threshold)};
 
 struct run_request {
     size_t slices;
@@ -155,6 +160,8 @@ static bool region_resize(struct slice *head, size_t slices);
 static size_t region_purge_budget(void);
 /* malloc_trim: gives back every free run's pages and the top above `pad` bytes. True if anything went back. */
 static bool region_trim_all(size_t pad);
+/* Bytes of the heap map that are open. Break lock. */
+static size_t region_metadata(const struct region *region);
 /* In a forked child: makes the caches of a region right again if their lock's holder does not exist here. */
 static void region_after_fork(void);
 VALIDITY bool region_valid(struct region *region);

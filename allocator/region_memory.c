@@ -97,6 +97,11 @@ static void region_append(struct region *region, size_t from, size_t to)
     lock_release(&region->lock);
 }
 
+static size_t region_metadata(const struct region *region)
+{
+    return dirty_bytes_of(region->capacity) + region->map_open * sizeof(struct slice);
+}
+
 /* Length of the free run at the top. Region lock. */
 static size_t region_top_locked(const struct region *region)
 {
@@ -109,6 +114,13 @@ static size_t region_top(struct region *region)
     size_t top = region_top_locked(region);
     lock_release(&region->lock);
     return top;
+}
+
+/* Break lock. */
+static void region_count_system(struct region *region, size_t bytes)
+{
+    region->system += bytes;
+    region->system_peak = max_size(region->system_peak, region->system);
 }
 
 /* Moves the break up so that the top has at least `slices` free ones. Break lock. */
@@ -157,6 +169,7 @@ static bool break_grow(struct region *region, size_t slices, size_t pad)
             continue;
         }
         region->end = now + bytes;
+        region_count_system(region, bytes);
         region_append(region, from_index, to);
         return true;
     }
@@ -181,6 +194,7 @@ static bool reserve_grow(struct region *region, size_t slices, size_t pad)
             return false;
     }
     region->end = region->base + (to << SLICE_SHIFT);
+    region_count_system(region, (to - count) << SLICE_SHIFT);
     region_append(region, count, to);
     return true;
 }
@@ -293,6 +307,7 @@ static bool break_trim(struct region *region, size_t pad)
         regret_give(&region->regret, count - kept);
         region->discarded += region->end - end;
         lock_release(&region->lock);
+        region->system -= region->end - end;
         region->end = end;
     } else if (kept < count) {
         region_append(region, kept, count);

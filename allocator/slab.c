@@ -28,9 +28,11 @@ static void slab_create(struct slice *head, unsigned class, struct arena *owner,
     head->reciprocal = row->reciprocal;
     head->size_class = (uint8_t)class;
     head->state = SLAB_OPEN;
-    head->formed = 0;
-    head->unformed = ~0ull >> (64 - slab_pages(head));
-    head->clean = zero ? head->unformed : 0;
+    store_relaxed(head->formed, 0);
+    head->clean = ~0ull >> (64 - slab_pages(head));
+    store_relaxed(head->unformed, head->clean);
+    if (!zero)
+        head->clean = 0;
     head->pending_next = head->next = head->previous = NULL;
     head->noted_free = head->looked_free = 0;
     head->purged = false;
@@ -71,18 +73,24 @@ static size_t block_first_page(const struct slice *slab, size_t number)
     return number < row->capacity ? number * row->block_size / os_page_size : slab_pages(slab);
 }
 
+static bool slab_block_is_unformed(const struct slice *slab, size_t number)
+{
+    return load_relaxed(slab->unformed) >> block_first_page(slab, number) & 1;
+}
+
 static uint64_t page_mask(size_t from, size_t to) { return (~0ull >> (64 - (to - from))) << from; }
 
 static bool slab_form(struct slice *slab, bool *clean)
 {
     size_t size = slab_class(slab)->block_size;
-    if (slab->unformed == 0)
+    uint64_t unformed = load_relaxed(slab->unformed);
+    if (unformed == 0)
         return false;
-    size_t page = (size_t)__builtin_ctzll(slab->unformed);
+    size_t page = (size_t)__builtin_ctzll(unformed);
     size_t batch = 1 + slab->formed * size / os_page_size / 4;
     /* Pages that follow each other form together, so that the list runs through them in address order. */
     size_t last = page + 1;
-    while (last < page + batch && last < 64 && slab->unformed >> last & 1)
+    while (last < page + batch && last < 64 && unformed >> last & 1)
         last++;
     size_t first_block = page_first_block(slab, page);
     size_t end_block = max_size(page_first_block(slab, last), first_block + 1);
@@ -94,9 +102,13 @@ static bool slab_form(struct slice *slab, bool *clean)
     }
     uint64_t pages = page_mask(page, block_first_page(slab, end_block));
     *clean = slab->clean >> page & 1;
-    slab->unformed &= ~pages;
+    store_relaxed(slab->unformed, unformed & ~pages);
     slab->clean &= ~pages;
-    slab->formed = (uint16_t)(slab->formed + (end_block - first_block));
+    store_relaxed(slab->formed, (uint16_t)(slab->formed + (end_block - first_block)));
+    if ((unformed & ~pages) == 0 && slab->purged) {
+        slab->purged = false;
+        slab->reciprocal = slab_class(slab)->reciprocal;
+    }
     store_release(slab->head, head);
     return true;
 }
@@ -201,8 +213,10 @@ static bool list_contains(const struct slice *slab, uint64_t link, const void *b
 
 static bool slab_block_is_free(struct slice *slab, const void *block)
 {
-    return list_contains(slab, load_acquire(slab->head), block) ||
-           list_contains(slab, REMOTE_LIST(load_acquire(slab->remote)), block);
+    if (slab_block_is_unformed(slab, ((uintptr_t)block - slab->start) / slab_class(slab)->block_size))
+        return true;
+    return slab_double_free_candidate(block) && (list_contains(slab, load_acquire(slab->head), block) ||
+                                                 list_contains(slab, REMOTE_LIST(load_acquire(slab->remote)), block));
 }
 
 /* ---- giving pages back ---- */
@@ -228,13 +242,13 @@ static uint64_t slab_idle_pages(const struct slice *slab, const uint64_t *bits)
     size_t size = slab_class(slab)->block_size;
     uint64_t idle = 0;
     for (size_t page = 0, pages = slab_pages(slab); page < pages; page++) {
-        if (slab->unformed >> page & 1)
+        if (load_relaxed(slab->unformed) >> page & 1)
             continue;
         size_t block = page * os_page_size / size;
         size_t end = page_first_block(slab, page + 1);
         bool live = block == slab_class(slab)->capacity; /* behind the last block: never touched */
         for (; block < end && !live; block++)
-            live = !(bits[block / 64] >> block % 64 & 1) && !(slab->unformed >> block_first_page(slab, block) & 1);
+            live = !(bits[block / 64] >> block % 64 & 1) && !slab_block_is_unformed(slab, block);
         if (!live)
             idle |= 1ull << page;
     }
@@ -262,8 +276,10 @@ static void slab_unform(struct slice *slab, uint64_t pages, const uint64_t *bits
         *(block_word *)(slab->start + offset) = head * process_key.encode;
         head = link_pushed(head, offset);
     }
-    slab->unformed |= unformed;
-    slab->formed = (uint16_t)(slab->formed - gone);
+    store_relaxed(slab->unformed, load_relaxed(slab->unformed) | unformed);
+    slab->purged = true;
+    slab->reciprocal = 0;
+    store_relaxed(slab->formed, (uint16_t)(slab->formed - gone));
     store_release(slab->head, head);
 }
 
@@ -282,7 +298,6 @@ static size_t slab_purge(struct slice *slab)
     slab->looked_free = (uint16_t)slab_free_count(slab);
     if (idle == 0)
         return 0;
-    slab->purged = true;
     size_t bytes = 0;
     for (uint64_t left = idle; left != 0;) {
         size_t page = (size_t)__builtin_ctzll(left);
@@ -307,13 +322,13 @@ VALIDITY bool slab_valid(struct slice *slab)
                  (REMOTE_ID(remote) != 0 || REMOTE_COUNT(remote) == 0);
     size_t formed = 0;
     for (size_t i = 0; i < row->capacity; i++)
-        formed += !(slab->unformed >> block_first_page(slab, i) & 1);
+        formed += !slab_block_is_unformed(slab, i);
     valid = valid && formed == slab->formed;
     uint64_t link = head, count = LINK_COUNT(head);
     while (valid && link < LINK_EMPTY) {
-        valid = slab_is_block(slab, LINK_OFFSET(link)) && LINK_COUNT(link) == count-- &&
+        valid = LINK_OFFSET(link) % row->block_size == 0 && LINK_COUNT(link) == count-- &&
                 LINK_OFFSET(link) / row->block_size < row->capacity &&
-                !(slab->unformed >> LINK_OFFSET(link) / os_page_size & 1);
+                !slab_block_is_unformed(slab, LINK_OFFSET(link) / row->block_size);
         if (valid) /* else it may lead out of the slab */
             link = *slab_block(slab, link) * process_key.decode;
     }

@@ -89,7 +89,7 @@ INLINE bool slab_double_free_candidate(const void *block)
     return *(const block_word *)block * process_key.decode >= LINK_LOWEST;
 }
 
-/* True if `offset` is that of a block. */
+/* True if `offset` is that of a block, and no page of the slab is purged. */
 INLINE bool slab_is_block(const struct slice *slab, uintptr_t offset)
 {
     return offset * slab->reciprocal < slab->reciprocal;
@@ -133,7 +133,7 @@ static void slab_merge_remote(struct slice *slab);
 static bool slab_claim(struct slice *slab, struct arena *owner, uint32_t owner_id);
 /* mine -> nobody. False if remote frees are there or on their way; the slab is still the caller's then. */
 static bool slab_disown(struct slice *slab, struct arena *owner);
-/* Is the block, whose first word decodes to a link, really on a list? Any thread; the lists may move meanwhile. */
+/* Is the block free? Any thread; the lists may move meanwhile. */
 static bool slab_block_is_free(struct slice *slab, const void *block);
 /* Gives back the whole pages in which all blocks are free and formed: they become unformed. Owner. Bytes. */
 static size_t slab_purge(struct slice *slab);

@@ -62,13 +62,28 @@ COLD struct arena *thread_attach(void)
     return arena;
 }
 
+static void thread_order(uint32_t order)
+{
+    atomic_fetch_add_explicit(&thread_orders, order, memory_order_release);
+}
+
+COLD void thread_attend(struct arena *arena)
+{
+    thread_hook_exit();
+    uint32_t orders = load_acquire(thread_orders), unseen = orders ^ arena->orders_seen;
+    arena->orders_seen = orders;
+    thread_arena = load_relaxed(slow_mode) ? (struct arena *)&arena_none : arena;
+    if (unseen >= ORDER_TRIM)
+        arena_trim(arena);
+}
+
 static inline struct arena *thread_enter(void)
 {
     struct arena *arena = thread_home;
     if (unlikely(!arena))
         return thread_attach();
-    if (unlikely(!exit_hooked))
-        thread_hook_exit();
+    if (unlikely(!exit_hooked || arena->orders_seen != load_relaxed(thread_orders)))
+        thread_attend(arena);
     return arena;
 }
 
@@ -76,4 +91,17 @@ static inline void thread_leave(struct arena *arena)
 {
     if (unlikely(arena != thread_home))
         arena_retire(arena);
+}
+
+static bool thread_trim(void)
+{
+    struct arena *arena = thread_enter();
+    if (!arena)
+        return false;
+    thread_order(ORDER_TRIM);
+    arena->orders_seen += ORDER_TRIM;
+    bool any = arena_trim(arena);
+    any |= arena_trim_orphans(arena);
+    thread_leave(arena);
+    return any;
 }

@@ -15,9 +15,16 @@ static _Thread_local struct arena *thread_arena = (struct arena *)&arena_none;
 /* The thread's arena, or NULL. */
 static _Thread_local struct arena *thread_home;
 
-/* Every operation of every thread takes the slow path. Set before there are threads, or by mallopt: a thread that
-   does not see it yet is merely fast a little longer. */
+/* Every operation of every thread takes the slow path. Changed with thread_order. */
 static _Atomic bool slow_mode;
+
+/* What all threads must do, each when it next leaves the fast path: look at slow_mode; give back what its arena's slabs
+   hold, if it has not since the last ORDER_TRIM. The number of an order says which of the two it is. */
+enum { ORDER_LOOK = 1, ORDER_TRIM = 1 << 16 };
+static _Atomic uint32_t thread_orders;
+static void thread_order(uint32_t order);
+/* malloc_trim's part for slabs: the calling thread's now, the others' by an order. True if anything went back. */
+static bool thread_trim(void);
 
 /* Process-wide set-up, on the way to the first block of any kind: page size, link key. No system call. */
 static void process_init_once(void);

@@ -24,9 +24,12 @@ static uint64_t os_init(void)
 static uintptr_t os_break_move(intptr_t bytes)
 {
     int saved_errno = errno;
-    void *old_break = sbrk(bytes);
+    uintptr_t old_break = (uintptr_t)sbrk(bytes);
+    /* Where a sandbox fails the system call, libc takes the error number for the new break, and reports success. */
+    uintptr_t new_break = bytes != 0 ? (uintptr_t)sbrk(0) : old_break;
     errno = saved_errno;
-    return old_break == (void *)-1 ? 0 : (uintptr_t)old_break;
+    enum { ERRNO_MAX = 4095 };
+    return max_size(old_break, new_break) >= -(uintptr_t)ERRNO_MAX ? 0 : old_break;
 }
 
 static uintptr_t os_break(void) { return os_break_move(0); }

@@ -42,7 +42,7 @@ static void orphan_remove(struct slice *slab)
     struct slice *first = load_relaxed(orphans.first[slab->size_class]);
     list_remove(&first, slab);
     store_relaxed(orphans.first[slab->size_class], first);
-    store_relaxed(slab->orphan, 0);
+    store_release(slab->orphan, 0); /* who sees it may use the links */
 }
 
 static void orphan_add(struct slice *slab)
@@ -56,7 +56,7 @@ static void orphan_add(struct slice *slab)
 /* Who has claimed a slab takes it out of the orphans before using its links. */
 static void orphan_claimed(struct slice *slab)
 {
-    if (!load_relaxed(slab->orphan))
+    if (!load_acquire(slab->orphan))
         return;
     lock_acquire(&orphans.lock);
     if (load_relaxed(slab->orphan))

@@ -16,11 +16,15 @@ static _Atomic bool exit_key_ready;
 static _Thread_local bool exit_hooked;       /* exit_key has a value in this thread */
 static _Thread_local unsigned char exit_round; /* destructor rounds that have come by */
 
-/* The key's destructor: runs in every round, and lets go in the last one. */
+/* The key's destructor lets go when it comes by the second time: after the first round of all other keys', and early
+   enough for a thread whose first block is allocated by a destructor. */
+enum { EXIT_ROUNDS = 2 };
+static_assert(EXIT_ROUNDS < PTHREAD_DESTRUCTOR_ITERATIONS, "the last round comes after ours");
+
 static void thread_exit(void *value)
 {
     (void)value;
-    if (++exit_round < PTHREAD_DESTRUCTOR_ITERATIONS) {
+    if (++exit_round < EXIT_ROUNDS) {
         pthread_setspecific(exit_key, &exit_key);
         return;
     }
@@ -53,7 +57,7 @@ COLD struct arena *thread_attach(void)
 {
     process_init_once();
     struct arena *arena = arena_obtain();
-    if (!arena || exit_round >= PTHREAD_DESTRUCTOR_ITERATIONS)
+    if (!arena || exit_round >= EXIT_ROUNDS)
         return arena; /* borrowed, see thread_leave */
     thread_home = arena;
     if (!load_relaxed(slow_mode))

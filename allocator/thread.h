@@ -1,9 +1,9 @@
 /* thread.h: the thread's words of thread-local storage, and its exit.
 
    A thread starts on arena_none, so that its first malloc is the ordinary slow path; that attaches an arena. Exit: a
-   pthread key's destructor re-arms itself until the last round, so that other keys' destructors, and C++ ones (which
-   run before all keys), still allocate the ordinary way. What comes later still borrows an arena for one operation
-   at a time. */
+   pthread key's destructor re-arms itself for the second round, so that other keys' destructors, and C++ ones (which
+   run before all keys), still allocate the ordinary way. What comes later borrows an arena for one operation at a
+   time. */
 #ifndef BRIM_THREAD_H
 #define BRIM_THREAD_H
 

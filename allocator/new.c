@@ -280,9 +280,15 @@ COLD void *aligned_replaced_or_null(void *(*replacement)(size_t, size_t), size_t
 #define OPERATOR EXPORT __attribute__((weak))
 #define IS_OWN(name, own) likely(PUBLIC(name) == (own))
 
-/* For functions that an operator ends by jumping to: they return to the C++ code that called it. Where a
-   compiler made a call of that, this is an address in brim, and runtime_find does without. */
+/* Who called the operator, for runtime_find. An operator that asked would need a frame on its fast path. When
+   optimised it leaves by a jump, and what it jumps to returns to its caller: there `caller` is NULL, and the
+   return address tells. */
+#ifdef __OPTIMIZE__
+#define CALLER NULL
+#else
 #define CALLER __builtin_return_address(0)
+#endif
+#define OR_RETURN_ADDRESS(caller) ((caller) ? (caller) : __builtin_return_address(0))
 
 /* What alloc_allocate does first, alone: new then leaves by a jump and needs no frame. NULL means no more
    than that the rest of alloc_allocate is needed. */
@@ -291,46 +297,56 @@ INLINE void *allocate_fast(size_t size)
     return likely(size <= CLASS_MAX) ? slab_pop(thread_arena->open[class_of(size)]) : NULL;
 }
 
-SLOW void *allocate_or_throw_slow(size_t size)
+SLOW void *allocate_or_throw_slow(size_t size, const void *caller)
 {
     void *p = alloc_allocate(size);
-    return likely(p != NULL) ? p : new_or_throw(size, 0, CALLER);
+    return likely(p != NULL) ? p : new_or_throw(size, 0, OR_RETURN_ADDRESS(caller));
+}
+
+SLOW void *allocate_or_null_slow(size_t size, const void *caller)
+{
+    void *p = alloc_allocate(size);
+    return likely(p != NULL) ? p : new_or_null(size, 0, OR_RETURN_ADDRESS(caller));
 }
 
 INLINE void *allocate_or_throw(size_t size)
 {
     void *p = allocate_fast(size);
-    return likely(p != NULL) ? p : allocate_or_throw_slow(size);
-}
-
-SLOW void *allocate_or_null_slow(size_t size)
-{
-    void *p = alloc_allocate(size);
-    return likely(p != NULL) ? p : new_or_null(size, 0, CALLER);
+    return likely(p != NULL) ? p : allocate_or_throw_slow(size, CALLER);
 }
 
 INLINE void *allocate_or_null(size_t size)
 {
     void *p = allocate_fast(size);
-    return likely(p != NULL) ? p : allocate_or_null_slow(size);
+    return likely(p != NULL) ? p : allocate_or_null_slow(size, CALLER);
 }
 
 /* An alignment that is not a power of two is undefined in C++. It is a failed allocation here, as in
    libstdc++; no handler can help. */
-SLOW void *aligned_or_throw(size_t size, size_t alignment)
+SLOW void *aligned_or_throw_slow(size_t size, size_t alignment, const void *caller)
 {
     if (unlikely(!is_power_of_two(alignment)))
-        throw_bad_alloc(CALLER);
+        throw_bad_alloc(OR_RETURN_ADDRESS(caller));
     void *p = alloc_aligned(alignment, size);
-    return likely(p != NULL) ? p : new_or_throw(size, alignment, CALLER);
+    return likely(p != NULL) ? p : new_or_throw(size, alignment, OR_RETURN_ADDRESS(caller));
 }
 
-SLOW void *aligned_or_null(size_t size, size_t alignment)
+SLOW void *aligned_or_null_slow(size_t size, size_t alignment, const void *caller)
 {
     if (unlikely(!is_power_of_two(alignment)))
         return NULL;
     void *p = alloc_aligned(alignment, size);
-    return likely(p != NULL) ? p : new_or_null(size, alignment, CALLER);
+    return likely(p != NULL) ? p : new_or_null(size, alignment, OR_RETURN_ADDRESS(caller));
+}
+
+INLINE void *aligned_or_throw(size_t size, size_t alignment)
+{
+    return aligned_or_throw_slow(size, alignment, CALLER);
+}
+
+INLINE void *aligned_or_null(size_t size, size_t alignment)
+{
+    return aligned_or_null_slow(size, alignment, CALLER);
 }
 
 /* operator new(size_t) */

@@ -1,0 +1,1 @@
+/* empty.c: a library with nothing in it: what any preloaded library costs a process. */

@@ -404,6 +404,7 @@ static bool arena_trim(struct arena *arena)
                 slab_reconsider(arena, slab, false);
             }
     }
+    idle_forget(arena, arena->idle);
     return any;
 }
 

@@ -140,6 +140,7 @@ static void arena_retire(struct arena *arena)
                     slab_leave(arena, slab);
                 }
         }
+        idle_forget(arena, arena->idle); /* what the account of an idle arena has wrong would stay wrong for good */
         lock_acquire(&arenas.lock);
         atomic_store(&arena->state, ARENA_IDLE);
         if (!arena->idle_listed) {

@@ -25,6 +25,7 @@
 #define COLD static __attribute__((cold, noinline))
 #define VALIDITY static __attribute__((unused)) /* x_valid(): for the tests and for debug builds' assertions */
 #define SLOW static __attribute__((noinline))
+#define COLD_EXPORT EXPORT __attribute__((cold)) /* entry points that are made small, not fast */
 
 #define KIB ((size_t)1 << 10)
 #define MIB ((size_t)1 << 20)

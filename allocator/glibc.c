@@ -16,7 +16,7 @@
 /* mallopt(3): setting any of the four parameters disables the dynamic adjustment of the threshold. */
 static void freeze_threshold(void) { store_relaxed(mapping_policy.dynamic, false); }
 
-static void setting_put(enum option option, size_t value)
+COLD void setting_put(enum option option, size_t value)
 {
     switch (option) {
     case OPTION_mmap_threshold:
@@ -46,7 +46,7 @@ static void setting_put(enum option option, size_t value)
     }
 }
 
-static size_t setting_get(enum option option)
+COLD size_t setting_get(enum option option)
 {
     size_t value = 0;
     switch (option) {
@@ -63,7 +63,7 @@ static size_t setting_get(enum option option)
     }
 }
 
-static void settings_init(char *const environment[])
+COLD void settings_init(char *const environment[])
 {
     options_init(environment);
     for (enum option i = 0; i < OPTION_COUNT; i++) {
@@ -73,7 +73,7 @@ static void settings_init(char *const environment[])
     }
 }
 
-EXPORT int brim_option_get(const char *name, size_t *value)
+COLD_EXPORT int brim_option_get(const char *name, size_t *value)
 {
     enum option option = option_find(name);
     if (option == OPTION_COUNT)
@@ -82,7 +82,7 @@ EXPORT int brim_option_get(const char *name, size_t *value)
     return 0;
 }
 
-EXPORT int brim_option_set(const char *name, size_t value)
+COLD_EXPORT int brim_option_set(const char *name, size_t value)
 {
     enum option option = option_find(name);
     if (option == OPTION_COUNT)
@@ -96,7 +96,7 @@ EXPORT int brim_option_set(const char *name, size_t value)
 }
 
 /* mallopt(3). Sizes are ints there; negative ones extend to huge ones, so that -1 turns off what it limits. */
-EXPORT int PUBLIC(mallopt)(int parameter, int value)
+COLD_EXPORT int PUBLIC(mallopt)(int parameter, int value)
 {
     enum { FAST_BLOCK_MAX = 160 }; /* what glibc's bins could hold; there are none here */
     switch (parameter) {
@@ -114,7 +114,7 @@ EXPORT int PUBLIC(mallopt)(int parameter, int value)
 /* malloc_trim(3): pages of slabs in which no block is live, of the calling thread's arena and of those that nobody
    owns; free runs; the top above `pad`. Other threads' arenas are theirs alone: each does its own share when its
    thread next leaves the fast path. */
-EXPORT int PUBLIC(malloc_trim)(size_t pad)
+COLD_EXPORT int PUBLIC(malloc_trim)(size_t pad)
 {
     int saved_errno = errno;
     bool any = thread_trim();
@@ -125,7 +125,7 @@ EXPORT int PUBLIC(malloc_trim)(size_t pad)
 
 /* ---- statistics ---- */
 
-EXPORT struct mallinfo2 PUBLIC(mallinfo2)(void)
+COLD_EXPORT struct mallinfo2 PUBLIC(mallinfo2)(void)
 {
     struct mallinfo2 info = {0};
     for (size_t i = 0; i < load_acquire(region_count); i++) {
@@ -146,7 +146,7 @@ EXPORT struct mallinfo2 PUBLIC(mallinfo2)(void)
     return info;
 }
 
-EXPORT struct mallinfo PUBLIC(mallinfo)(void)
+COLD_EXPORT struct mallinfo PUBLIC(mallinfo)(void)
 {
     struct mallinfo2 wide = PUBLIC(mallinfo2)();
     return (struct mallinfo){(int)wide.arena,    (int)wide.ordblks,  (int)wide.smblks,   (int)wide.hblks,
@@ -158,7 +158,7 @@ EXPORT struct mallinfo PUBLIC(mallinfo)(void)
 static size_t heap_count(void) { return max_size(load_acquire(region_count), 1); }
 
 /* The figures of glibc's mallinfo(3) in the lines that scripts know. glibc cuts the bytes to 32 bits; we do not. */
-EXPORT void PUBLIC(malloc_stats)(void)
+COLD_EXPORT void PUBLIC(malloc_stats)(void)
 {
     size_t system = 0, in_use = 0;
     for (size_t i = 0, heaps = heap_count(); i < heaps; i++) {
@@ -196,7 +196,7 @@ static void info_sizes(FILE *out, const struct region_statistics *statistics)
     }
 }
 
-static void info_system(FILE *out, size_t system, size_t peak)
+COLD void info_system(FILE *out, size_t system, size_t peak)
 {
     fprintf(out,
             "<system type=\"current\" size=\"%zu\"/>\n<system type=\"max\" size=\"%zu\"/>\n"
@@ -227,7 +227,7 @@ static void info_heap(FILE *out, size_t number, struct heap_totals *totals)
 }
 
 /* malloc_info(3): version 1 of glibc's XML. */
-EXPORT int PUBLIC(malloc_info)(int options, FILE *out)
+COLD_EXPORT int PUBLIC(malloc_info)(int options, FILE *out)
 {
     if (options != 0)
         return EINVAL;

@@ -6,6 +6,6 @@
 #include "stats.h"
 
 /* Carries what the environment says to the rooms that live by it. Called once, by the library's constructor. */
-static void settings_init(char *const environment[]);
+COLD void settings_init(char *const environment[]);
 
 #endif

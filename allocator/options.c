@@ -7,8 +7,9 @@
 #include <sys/auxv.h>
 #include <unistd.h>
 
+/* Arrays, not pointers: a table of pointers would have to be relocated, in pages of each process's own. */
 struct option_row {
-    const char *name, *variable, *tunable, *help;
+    char name[24], variable[24], tunable[24], help[96];
     size_t fallback, least, most;
     enum option_when when;
 };
@@ -104,7 +105,7 @@ static void complain(const char *what, struct text name, struct text value)
     diag_warn(what, detail);
 }
 
-static void setting_take(enum option option, enum option_source source, struct text name, struct text text)
+COLD void setting_take(enum option option, enum option_source source, struct text name, struct text text)
 {
     bool whole;
     size_t value = number_parse(text, &whole);
@@ -128,7 +129,7 @@ static void setting_take(enum option option, enum option_source source, struct t
 /* ---- the three forms ---- */
 
 /* GLIBC_TUNABLES: name=value pairs, separated by colons. A part without a value is passed over. */
-static void tunables_read(const char *tunables)
+COLD void tunables_read(const char *tunables)
 {
     static const char prefix[] = "glibc.malloc.";
     while (*tunables != '\0') {
@@ -141,12 +142,12 @@ static void tunables_read(const char *tunables)
         struct text last_name = {name.at + sizeof prefix - 1, name.length - (sizeof prefix - 1)};
         struct text value = {sign + 1, pair.length - name.length - 1};
         for (enum option i = 0; i < OPTION_COUNT; i++)
-            if (option_rows[i].tunable && text_is(last_name, option_rows[i].tunable))
+            if (text_is(last_name, option_rows[i].tunable))
                 setting_take(i, GLIBC_TUNABLE, name, value);
     }
 }
 
-static void variable_read(const char *variable)
+COLD void variable_read(const char *variable)
 {
     static const char brim[] = "BRIM_";
     const char *sign = strchr(variable, '=');
@@ -161,7 +162,7 @@ static void variable_read(const char *variable)
     struct text own_name = {variable + sizeof brim - 1, name.length - (sizeof brim - 1)};
     for (enum option i = 0; i < OPTION_COUNT; i++) {
         const struct option_row *row = &option_rows[i];
-        if (row->variable && text_is(name, row->variable))
+        if (text_is(name, row->variable))
             setting_take(i, GLIBC_VARIABLE, name, value);
         else if (ours && row->when != WITHOUT_EFFECT && text_is_any_case(own_name, row->name))
             setting_take(i, BRIM_VARIABLE, name, value);
@@ -181,14 +182,14 @@ COLD void help_print(void)
             name[at] = upper(row->name[at]);
         print(&out, "  BRIM_%s=%zu%s\n      %s\n", name, row->fallback,
               row->when == AT_START ? " (at the start only)" : "", row->help);
-        if (row->variable)
+        if (row->variable[0] != '\0')
             print(&out, "      glibc: %s, glibc.malloc.%s\n", row->variable, row->tunable);
     }
     print(&out, "Accepted without effect:\n");
     for (enum option i = 0; i < OPTION_COUNT; i++) {
         const struct option_row *row = &option_rows[i];
         if (row->when == WITHOUT_EFFECT)
-            print(&out, "  %s%sglibc.malloc.%s: %s\n", row->variable ? row->variable : "", row->variable ? ", " : "",
+            print(&out, "  %s%sglibc.malloc.%s: %s\n", row->variable, row->variable[0] != '\0' ? ", " : "",
                   row->tunable, row->help);
     }
     print_flush(&out);

@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
-static void print_flush(struct print *out)
+COLD void print_flush(struct print *out)
 {
     int saved_errno = errno;
     for (size_t at = 0; at < out->length;) {
@@ -20,7 +20,7 @@ static void print_flush(struct print *out)
     errno = saved_errno;
 }
 
-static void print(struct print *out, const char *format, ...)
+COLD void print(struct print *out, const char *format, ...)
 {
     int saved_errno = errno;
     for (int attempt = 0; attempt < 2; attempt++) {

@@ -12,8 +12,8 @@ struct print {
 };
 
 /* Appends; writes what is there when the buffer is full. One call's text is at most the buffer. Keeps errno. */
-__attribute__((format(printf, 2, 3))) static void print(struct print *out, const char *format, ...);
+__attribute__((format(printf, 2, 3))) COLD void print(struct print *out, const char *format, ...);
 /* Writes the rest. A descriptor that takes no more loses it: nobody is left to tell. Keeps errno. */
-static void print_flush(struct print *out);
+COLD void print_flush(struct print *out);
 
 #endif

@@ -148,10 +148,11 @@ static bool break_grow(struct region *region, size_t slices, size_t pad)
             return true;
         if (lacking > region->capacity || from_index > region->capacity - lacking)
             return false;
-        size_t need = align_up(from + (lacking << SLICE_SHIFT) - now, os_page_size);
+        /* Our end is a page's: in a page that we shared, somebody's passing use of the break would leave its bytes. */
+        size_t need = from + (lacking << SLICE_SHIFT) - now;
         size_t bytes = need;
         if (pad <= REQUEST_MAX - need - os_page_size)
-            bytes = align_up(need + pad, os_page_size);
+            bytes = align_up(now + need + pad, os_page_size) - now;
         size_t to = min_size((now + bytes - region->base) >> SLICE_SHIFT, region->capacity);
         if (!region_open_map(region, to))
             return false;

@@ -46,7 +46,7 @@ static void count_free_run(size_t slices, struct region_statistics *out)
     group->bytes += bytes;
 }
 
-static void region_statistics(struct region *region, struct region_statistics *out)
+COLD void region_statistics(struct region *region, struct region_statistics *out)
 {
     memset(out, 0, sizeof *out);
     lock_acquire(&region->growth);
@@ -86,7 +86,7 @@ static void region_statistics(struct region *region, struct region_statistics *o
     lock_release(&region->growth);
 }
 
-static size_t statistics_run_bytes(const struct region_statistics *statistics)
+COLD size_t statistics_run_bytes(const struct region_statistics *statistics)
 {
     size_t bytes = 0;
     for (unsigned i = 0; i < RUN_GROUPS; i++)
@@ -94,7 +94,7 @@ static size_t statistics_run_bytes(const struct region_statistics *statistics)
     return bytes;
 }
 
-static size_t statistics_pieces(const struct region_statistics *statistics)
+COLD size_t statistics_pieces(const struct region_statistics *statistics)
 {
     size_t pieces = statistics->unformed_slabs + (statistics->margin != 0 && statistics->top == statistics->margin);
     for (unsigned i = 0; i < RUN_GROUPS; i++)
@@ -102,7 +102,7 @@ static size_t statistics_pieces(const struct region_statistics *statistics)
     return pieces;
 }
 
-static size_t statistics_free(const struct region_statistics *statistics)
+COLD size_t statistics_free(const struct region_statistics *statistics)
 {
     return statistics_run_bytes(statistics) + statistics->small_free_bytes + statistics->unformed_bytes +
            statistics->margin;
@@ -130,7 +130,7 @@ static void stats_add_region(struct brim_stats *stats, const struct region_stati
     }
 }
 
-static void stats_gather(struct brim_stats *stats)
+COLD void stats_gather(struct brim_stats *stats)
 {
     static_assert(CLASS_COUNT <= BRIM_STATS_CLASSES, "there is a row for each class");
     memset(stats, 0, sizeof *stats);
@@ -167,7 +167,7 @@ static void stats_gather(struct brim_stats *stats)
     }
 }
 
-EXPORT int brim_stats_get(struct brim_stats *stats, size_t size)
+COLD_EXPORT int brim_stats_get(struct brim_stats *stats, size_t size)
 {
     if (!stats)
         return EINVAL;
@@ -194,7 +194,7 @@ static void arenas_add_slab(const struct slice *slab, struct brim_arena_stats *r
     rows[at].remote_free += REMOTE_COUNT(remote) * size;
 }
 
-EXPORT size_t brim_stats_arenas(struct brim_arena_stats *rows, size_t first, size_t count)
+COLD_EXPORT size_t brim_stats_arenas(struct brim_arena_stats *rows, size_t first, size_t count)
 {
     size_t total = arena_count() + (size_t)1;
     count = first < total ? min_size(count, total - first) : 0;
@@ -219,8 +219,8 @@ EXPORT size_t brim_stats_arenas(struct brim_arena_stats *rows, size_t first, siz
 enum { ARENA_BATCH = 32 };
 #define FOR_ARENAS(row)                                                                                                \
     for (size_t first_ = 0, total_ = 1; first_ < total_; first_ += ARENA_BATCH)                                        \
-        for (struct brim_arena_stats rows_[ARENA_BATCH], *row = (total_ = brim_stats_arenas(rows_, first_, ARENA_BATCH), \
-                                                                 rows_);                                               \
+        for (struct brim_arena_stats rows_[ARENA_BATCH],                                                               \
+             *row = (total_ = brim_stats_arenas(rows_, first_, ARENA_BATCH), rows_);                                   \
              row < rows_ + min_size(ARENA_BATCH, total_ - first_); row++)
 
 /* ---- text ---- */
@@ -234,7 +234,7 @@ static const char *limit_text(size_t limit, char text[static 24])
     return text;
 }
 
-static void print_text(struct print *out, const struct brim_stats *stats)
+COLD void print_text(struct print *out, const struct brim_stats *stats)
 {
     char limit[24];
     print(out, "brim: statistics of process %d, in bytes\n", (int)getpid());
@@ -266,7 +266,7 @@ static void print_text(struct print *out, const struct brim_stats *stats)
 
 /* ---- JSON ---- */
 
-static void print_json(struct print *out, const struct brim_stats *stats)
+COLD void print_json(struct print *out, const struct brim_stats *stats)
 {
     print(out,
           "{\"pid\":%d,\"heap\":{\"bytes\":%zu,\"peak\":%zu,\"live\":%zu,\"free\":%zu,\"free_dirty\":%zu,"
@@ -303,7 +303,7 @@ static void print_json(struct print *out, const struct brim_stats *stats)
     print(out, "]}\n");
 }
 
-EXPORT int brim_stats_print(int fd, int format)
+COLD_EXPORT int brim_stats_print(int fd, int format)
 {
     if (format != BRIM_STATS_TEXT && format != BRIM_STATS_JSON)
         return EINVAL;
@@ -331,7 +331,7 @@ static struct {
 
 static int stats_report_format(void) { return load_relaxed(exit_report.format); }
 
-static void stats_report_at_exit(int format)
+COLD void stats_report_at_exit(int format)
 {
     enum { OUT_OF_THE_WAY = 100 }; /* programs that expect the lowest free number shall find it */
     int saved_errno = errno;
@@ -351,7 +351,7 @@ static bool is_stderr_then(int fd)
     return fd > 0 && fstat(fd, &now) == 0 && now.st_dev == exit_report.device && now.st_ino == exit_report.file;
 }
 
-__attribute__((destructor(101))) static void stats_at_exit(void)
+__attribute__((destructor(101), cold)) static void stats_at_exit(void)
 {
     int format = stats_report_format();
     if (format == 0)

@@ -18,8 +18,9 @@ int brim_owns(const void *p);
 
    The options are those that BRIM_HELP=1 in the environment of any program lists, with their defaults. The
    environment sets them when the program starts, as BRIM_<NAME>; glibc's variables (MALLOC_TOP_PAD_ ...), its
-   GLIBC_TUNABLES=glibc.malloc... and mallopt(3) set those of them that glibc has. Names are in letters of either case:
-   "mmap_threshold". */
+   GLIBC_TUNABLES=glibc.malloc... and mallopt(3) set those of them that glibc has. Programs that run with rights which
+   their user lacks (set-user-ID) read none of it. Names are in letters of either case: "mmap_threshold". A forked
+   child keeps what its parent had. */
 
 /* Puts the present value of the option into `*value`: bytes where the option is a size, SIZE_MAX for -1. It can
    differ from what was set: freeing a mapping raises mmap_threshold and trim_threshold. Returns 0, or ENOENT if there
@@ -36,7 +37,9 @@ int brim_option_set(const char *name, size_t value);
 /* ---- statistics ----
 
    They cost nothing until they are asked for: then the heap map is walked, under the heap's locks. What other threads
-   do at the same time is counted or not. Sizes are bytes. */
+   do at the same time is counted or not. Sizes are bytes. mallinfo2(3), malloc_info(3) and malloc_stats(3) tell the
+   same with glibc's words; there, an arena is a region of the heap, the first of them the break. A forked child may
+   ask, too, also where its parent had threads. */
 
 enum { BRIM_STATS_TEXT = 1, BRIM_STATS_JSON = 2 };
 enum { BRIM_STATS_CLASSES = 64 }; /* room for so many size classes */
@@ -72,7 +75,7 @@ struct brim_stats {
     size_t mappings, mapped, mappings_peak, mapped_peak;
     /* Beside the blocks. */
     size_t metadata;         /* the heap map as far as it is open, the table of mappings, arenas */
-    size_t arenas;           /* ever needed at a time: one per thread that allocates */
+    size_t arenas;           /* as many as threads have allocated at a time */
     size_t classes;          /* of these rows there are: */
     struct brim_class_stats by_class[BRIM_STATS_CLASSES];
 };

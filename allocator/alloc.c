@@ -293,7 +293,8 @@ SLOW void release_sized_slow(void *p, size_t alignment, size_t size)
     struct block block = block_look_up(p);
     if (block.kind < BLOCK_SLAB)
         block_refuse(block.kind, p);
-    bool possible = size <= block_usable_size(block, p) && (uintptr_t)p % alignment == 0;
+    bool possible = size <= block_usable_size(block, p) && (uintptr_t)p % alignment == 0 &&
+                    (alignment <= CLASS_MAX || block.kind != BLOCK_SLAB);
     if (possible && block.kind == BLOCK_SLAB) {
         unsigned class = alignment <= BLOCK_ALIGNMENT ? class_of(size) : class_of_aligned(alignment, size);
         unsigned actual = block.slice->size_class;

@@ -40,8 +40,8 @@ Test(aligned_alloc, impossible_sizes_are_out_of_memory)
     EXPECT_FAILURE(aligned_alloc(opaque_size((size_t)1 << 62), 100), ENOMEM);
 }
 
-/* C17 made a bad alignment an error, glibc followed in 2.38; before, it was rounded up. On purpose brim follows
-   the newer in any case, so this is the one test whose expectation depends on the allocator. */
+/* C17 made a bad alignment an error, glibc followed in 2.38; before, it was rounded up. On purpose brim
+   follows the newer in any case, so this is the one test whose expectation depends on the allocator. */
 Test(aligned_alloc, other_alignments_are_invalid)
 {
     static const size_t alignments[] = {0, 3, 5, 24, 48, 100, 4095, 4097, 3 * MIB, SIZE_MAX / 2};
@@ -69,7 +69,8 @@ Test(aligned_alloc, blocks_can_be_reallocated)
             fill_pattern(block, size, 4);
             block = realloc(block, grown);
             expect_block(block, 16, 0);
-            cr_assert_eq(verify_pattern(block, size, 4), size, "alignment %zu, %zu to %zu", alignment, size, grown);
+            cr_assert_eq(verify_pattern(block, size, 4), size, "alignment %zu, %zu to %zu", alignment, size,
+                         grown);
             block = realloc(block, shrunk);
             cr_assert_eq(verify_pattern(block, shrunk, 4), shrunk);
             free(block);

@@ -1,5 +1,5 @@
-/* blocks.h: how the contract tests look at blocks: edge sizes, a pattern that is filled in and verified, where a
-   block lies, and what the process has resident. Nothing here allocates. */
+/* blocks.h: how the contract tests look at blocks: edge sizes, a pattern that is filled in and verified,
+   where a block lies, and what the process has resident. Nothing here allocates. */
 #ifndef TESTS_API_BLOCKS_H
 #define TESTS_API_BLOCKS_H
 
@@ -23,16 +23,29 @@
 /* What no machine can give: at and above the largest object that C allows, and where adding a header, an
    alignment or a page would wrap around. */
 static const size_t impossible_sizes[] = {
-    PTRDIFF_MAX - 4096, PTRDIFF_MAX - 1, PTRDIFF_MAX, (size_t)PTRDIFF_MAX + 1, (size_t)PTRDIFF_MAX + 4097,
-    SIZE_MAX - 65536, SIZE_MAX - 4096, SIZE_MAX - 4095, SIZE_MAX - 64, SIZE_MAX - 16, SIZE_MAX - 15, SIZE_MAX - 8,
-    SIZE_MAX - 1, SIZE_MAX,
+    PTRDIFF_MAX - 4096,
+    PTRDIFF_MAX - 1,
+    PTRDIFF_MAX,
+    (size_t)PTRDIFF_MAX + 1,
+    (size_t)PTRDIFF_MAX + 4097,
+    SIZE_MAX - 65536,
+    SIZE_MAX - 4096,
+    SIZE_MAX - 4095,
+    SIZE_MAX - 64,
+    SIZE_MAX - 16,
+    SIZE_MAX - 15,
+    SIZE_MAX - 8,
+    SIZE_MAX - 1,
+    SIZE_MAX,
 };
 
 /* Sizes around everything that an allocator may treat as a boundary, from tiny to mapped. */
 static const size_t boundary_sizes[] = {
-    1, 8, 15, 16, 17, 24, 25, 32, 33, 64, 100, 128, 129, 255, 256, 257, 512, 1000, 1024, 1025, 1032, 1033, 2048,
-    4080, 4095, 4096, 4097, 8192, 10000, 16384, 16385, 32767, 32768, 32769, 65519, 65536, 65537, 100000, 131048,
-    131049, 131072, 131073, 200000, 262144, 500000, 1048575, 1048576, 1048577, 4194304, 4194305,
+    1,      8,      15,     16,     17,     24,      25,      32,      33,      64,
+    100,    128,    129,    255,    256,    257,     512,     1000,    1024,    1025,
+    1032,   1033,   2048,   4080,   4095,   4096,    4097,    8192,    10000,   16384,
+    16385,  32767,  32768,  32769,  65519,  65536,   65537,   100000,  131048,  131049,
+    131072, 131073, 200000, 262144, 500000, 1048575, 1048576, 1048577, 4194304, 4194305,
 };
 
 static inline int is_aligned(const void *p, size_t alignment)
@@ -103,13 +116,13 @@ static inline size_t resident_bytes(void)
     return resident * page_size();
 }
 
-#define EXPECT_FAILURE(expression, error)                                                                         \
-    do {                                                                                                          \
-        errno = 0;                                                                                                \
-        void *const result_ = opaque(expression);                                                                 \
-        const int error_ = errno;                                                                                 \
-        cr_assert_null(result_, "%s returned %p", #expression, result_);                                          \
-        cr_assert_eq(error_, error, "%s: errno is %d", #expression, error_);                                      \
+#define EXPECT_FAILURE(expression, error)                                                                    \
+    do {                                                                                                     \
+        errno = 0;                                                                                           \
+        void *const result_ = opaque(expression);                                                            \
+        const int error_ = errno;                                                                            \
+        cr_assert_null(result_, "%s returned %p", #expression, result_);                                     \
+        cr_assert_eq(error_, error, "%s: errno is %d", #expression, error_);                                 \
     } while (0)
 
 /* A block that can be held, is aligned as asked, has room for its size, and can be written in full. */

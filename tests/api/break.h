@@ -5,7 +5,8 @@
 #include "blocks.h"
 #include "fresh.h"
 
-/* Small blocks until the break moves; more than 64 MiB of them do not fit under any pad that the tests ask for. */
+/* Small blocks until the break moves; more than 64 MiB of them do not fit under any pad that the tests ask
+   for. */
 static inline void grow_once(void)
 {
     char *before = sbrk(0);
@@ -15,8 +16,8 @@ static inline void grow_once(void)
     }
 }
 
-/* How far the break moves when a heap of small blocks grows. The first growth is let pass, for it also covers what
-   the libraries' constructors began with. */
+/* How far the break moves when a heap of small blocks grows. The first growth is let pass, for it also covers
+   what the libraries' constructors began with. */
 static inline size_t growth_of_the_break(void)
 {
     grow_once();

@@ -1,5 +1,6 @@
-/* cfree: no longer declared and no longer linked against, but old programs still call it, so a replacement has to
-   have it. glibc keeps it under its first version only; a replacement's has no version and is what dlsym finds. */
+/* cfree: no longer declared and no longer linked against, but old programs still call it, so a replacement
+   has to have it. glibc keeps it under its first version only; a replacement's has no version and is what
+   dlsym finds. */
 #include "blocks.h"
 
 #include <dlfcn.h>
@@ -44,6 +45,6 @@ Test(cfree, belongs_to_the_allocator)
     Dl_info of_cfree, of_malloc;
     cr_assert_neq(dladdr((void *)(uintptr_t)old_cfree(), &of_cfree), 0);
     cr_assert_neq(dladdr(dlsym(RTLD_DEFAULT, "malloc"), &of_malloc), 0);
-    cr_assert_eq(of_cfree.dli_fbase, of_malloc.dli_fbase, "cfree is from %s, malloc from %s", of_cfree.dli_fname,
-                 of_malloc.dli_fname);
+    cr_assert_eq(of_cfree.dli_fbase, of_malloc.dli_fbase, "cfree is from %s, malloc from %s",
+                 of_cfree.dli_fname, of_malloc.dli_fname);
 }

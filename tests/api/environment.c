@@ -10,7 +10,8 @@ static size_t expected_number(void)
     return strtoul(getenv("EXPECTED"), NULL, 0);
 }
 
-/* The first request that maps is EXPECTED bytes. Tried repeatedly: the first few may find free memory of the heap. */
+/* The first request that maps is EXPECTED bytes. Tried repeatedly: the first few may find free memory of the
+   heap. */
 FRESH(first_mapped)
 {
     size_t size = expected_number(), mapped = 0;
@@ -175,7 +176,8 @@ Test(environment, one_arena)
 
 Test(environment, tunables_win_and_come_in_lists)
 {
-    expect_fresh(first_mapped, "EXPECTED=262121", "MALLOC_MMAP_THRESHOLD_=1048576", TUNABLE("mmap_threshold=262144"));
+    expect_fresh(first_mapped, "EXPECTED=262121", "MALLOC_MMAP_THRESHOLD_=1048576",
+                 TUNABLE("mmap_threshold=262144"));
     expect_fresh(mappings, "EXPECTED=2", "MALLOC_MMAP_MAX_=0", TUNABLE("mmap_max=2"));
     expect_fresh(first_mapped, "EXPECTED=262121",
                  TUNABLE("tcache_count=0:glibc.malloc.mmap_threshold=262144:glibc.malloc.perturb=165"));

@@ -1,5 +1,5 @@
-/* free_sized and free_aligned_sized (C23): free, with the size that was asked for said again. Weak, for the libc
-   underneath need not have them. */
+/* free_sized and free_aligned_sized (C23): free, with the size that was asked for said again. Weak, for the
+   libc underneath need not have them. */
 #include "blocks.h"
 
 #pragma weak free_sized

@@ -3,7 +3,8 @@
 
    A program defines such parts with FRESH(name) { ... check(condition); ... } and a test calls them with
    expect_fresh(name, "VARIABLE=value", ...). The test program then runs itself anew; the part is run by a
-   constructor, before Criterion's main. Inside a part Criterion's assertions do not exist: check() does their work. */
+   constructor, before Criterion's main. Inside a part Criterion's assertions do not exist: check() does their
+   work. */
 #ifndef TESTS_API_FRESH_H
 #define TESTS_API_FRESH_H
 
@@ -38,12 +39,12 @@ static inline void fresh_run_if_named(const char *name, void (*part)(void))
     _exit(0);
 }
 
-#define FRESH(name)                                                                                               \
-    static void fresh_##name(void);                                                                               \
-    __attribute__((constructor)) static void fresh_constructor_##name(void)                                       \
-    {                                                                                                             \
-        fresh_run_if_named(#name, fresh_##name);                                                                  \
-    }                                                                                                             \
+#define FRESH(name)                                                                                          \
+    static void fresh_##name(void);                                                                          \
+    __attribute__((constructor)) static void fresh_constructor_##name(void)                                  \
+    {                                                                                                        \
+        fresh_run_if_named(#name, fresh_##name);                                                             \
+    }                                                                                                        \
     static void fresh_##name(void)
 
 /* What a part wrote to stdout and stderr: enough for all of them, and valid until the next one. */
@@ -92,11 +93,12 @@ static inline void expect_fresh_with(const char *name, const char *const assignm
     close(ends[0]);
     int status;
     cr_assert_eq(waitpid(process, &status, 0), process);
-    cr_assert(WIFEXITED(status) && WEXITSTATUS(status) == 0, "%s %s... ended with status 0x%x and said:\n%s", name,
-              assignments[0] ? assignments[0] : "", (unsigned)status, fresh_output);
+    cr_assert(WIFEXITED(status) && WEXITSTATUS(status) == 0, "%s %s... ended with status 0x%x and said:\n%s",
+              name, assignments[0] ? assignments[0] : "", (unsigned)status, fresh_output);
 }
 
 /* Runs the part and fails the test if it fails. The assignments are added to this process's environment. */
-#define expect_fresh(name, ...) expect_fresh_with(#name, (const char *const[]){__VA_ARGS__ __VA_OPT__(,) NULL})
+#define expect_fresh(name, ...)                                                                              \
+    expect_fresh_with(#name, (const char *const[]){__VA_ARGS__ __VA_OPT__(, ) NULL})
 
 #endif

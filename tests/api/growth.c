@@ -77,7 +77,8 @@ Test(growth, leaves_a_break_that_others_moved)
 static void *block_the_break(void)
 {
     void *wanted = (void *)round_up((uintptr_t)sbrk(0), page_size());
-    void *blocker = mmap(wanted, page_size(), PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+    void *blocker =
+        mmap(wanted, page_size(), PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
     check(blocker == wanted);
     check(sbrk((intptr_t)page_size() * 2) == (void *)-1);
     return blocker;

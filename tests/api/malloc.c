@@ -12,7 +12,8 @@ Test(malloc, every_small_size_is_aligned_and_its_own)
         fill_pattern(blocks[size], size, (unsigned)size);
     }
     for (size_t size = 0; size <= 4096; size++) {
-        cr_assert_eq(verify_pattern(blocks[size], size, (unsigned)size), size, "a block of %zu bytes changed", size);
+        cr_assert_eq(verify_pattern(blocks[size], size, (unsigned)size), size, "a block of %zu bytes changed",
+                     size);
         free(blocks[size]);
     }
 }

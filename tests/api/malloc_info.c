@@ -91,10 +91,10 @@ Test(malloc_info, is_valid_and_true)
     expect_true("sum(/malloc/heap/system[@type=\"current\"]/@size) = %zu", arena);
     static const char *const kinds[] = {"fast", "rest"};
     for (size_t i = 0; i < COUNT_OF(kinds); i++) {
-        expect_true("sum(/malloc/heap/total[@type=\"%s\"]/@size) = /malloc/total[@type=\"%s\"]/@size", kinds[i],
-                    kinds[i]);
-        expect_true("sum(/malloc/heap/total[@type=\"%s\"]/@count) = /malloc/total[@type=\"%s\"]/@count", kinds[i],
-                    kinds[i]);
+        expect_true("sum(/malloc/heap/total[@type=\"%s\"]/@size) = /malloc/total[@type=\"%s\"]/@size",
+                    kinds[i], kinds[i]);
+        expect_true("sum(/malloc/heap/total[@type=\"%s\"]/@count) = /malloc/total[@type=\"%s\"]/@count",
+                    kinds[i], kinds[i]);
     }
     /* Half of the blocks above were freed: some free memory must show, and no row of sizes is upside down. */
     expect_true("sum(/malloc/total[@type=\"fast\" or @type=\"rest\"]/@size) > 100000");

@@ -18,7 +18,8 @@ FRESH(report)
     malloc_stats();
 }
 
-/* Matches `pattern` at the start of *text, moves *text past it, and returns the number it captured, if any. */
+/* Matches `pattern` at the start of *text, moves *text past it, and returns the number it captured, if
+   any. */
 static unsigned long long take(const char **text, const char *pattern)
 {
     regex_t compiled;

@@ -1,4 +1,5 @@
-/* malloc_usable_size: at least what was asked for, all of it the caller's, the same as long as the block lives. */
+/* malloc_usable_size: at least what was asked for, all of it the caller's, the same as long as the block
+   lives. */
 #include "blocks.h"
 
 CONTRACT_OF(malloc_usable_size);
@@ -29,8 +30,8 @@ Test(malloc_usable_size, is_the_callers_and_constant)
             void *block = slots[i][round].block;
             size_t room = slots[i][round].room;
             cr_assert_eq(malloc_usable_size(block), room);
-            cr_assert_eq(verify_pattern(block, room, round * 100 + i), room, "%zu bytes usable of %zu asked", room,
-                         boundary_sizes[i]);
+            cr_assert_eq(verify_pattern(block, room, round * 100 + i), room, "%zu bytes usable of %zu asked",
+                         room, boundary_sizes[i]);
             free(block);
         }
 }
@@ -39,7 +40,8 @@ Test(malloc_usable_size, holds_for_aligned_blocks)
 {
     for (size_t alignment = 32; alignment <= MIB; alignment *= 2)
         for (size_t i = 0; i < COUNT_OF(boundary_sizes); i++) {
-            char *block = memalign(alignment, boundary_sizes[i]), *neighbour = memalign(alignment, boundary_sizes[i]);
+            char *block = memalign(alignment, boundary_sizes[i]),
+                 *neighbour = memalign(alignment, boundary_sizes[i]);
             size_t room = malloc_usable_size(block), other_room = malloc_usable_size(neighbour);
             cr_assert_geq(room, boundary_sizes[i]);
             cr_assert_geq(other_room, boundary_sizes[i]);
@@ -52,8 +54,8 @@ Test(malloc_usable_size, holds_for_aligned_blocks)
         }
 }
 
-/* What is usable can also be asked for: the block stays where it is, unless it is a mapping, which may count a
-   header of its own against it. */
+/* What is usable can also be asked for: the block stays where it is, unless it is a mapping, which may count
+   a header of its own against it. */
 Test(malloc_usable_size, is_kept_by_a_realloc_within_it)
 {
     for (size_t i = 0; i < COUNT_OF(boundary_sizes); i++) {

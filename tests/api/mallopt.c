@@ -12,8 +12,8 @@ FRESH(return_values)
     check(mallopt(M_MXFAST, 160) == 1);
     check(mallopt(M_MXFAST, 161) == 0);
     check(mallopt(M_MXFAST, -1) == 0);
-    static const int parameters[] = {M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD, M_MMAP_MAX, M_CHECK_ACTION,
-                                     M_PERTURB, M_ARENA_TEST, M_ARENA_MAX};
+    static const int parameters[] = {M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD, M_MMAP_MAX,
+                                     M_CHECK_ACTION,   M_PERTURB, M_ARENA_TEST,     M_ARENA_MAX};
     static const int values[] = {0, -1, 1, 8, 65536, INT32_MAX, INT32_MIN, 0};
     for (size_t i = 0; i < COUNT_OF(parameters); i++)
         for (size_t at = 0; at < COUNT_OF(values); at++)

@@ -6,7 +6,8 @@ CONTRACT_OF(perturb);
 
 enum { VALUE = 0xa5 };
 
-/* glibc's thread cache is between its small blocks and the filling; without it these are filled like all others. */
+/* glibc's thread cache is between its small blocks and the filling; without it these are filled like all
+   others. */
 #define NO_THREAD_CACHE "GLIBC_TUNABLES=glibc.malloc.tcache_count=0"
 
 static const size_t sizes[] = {1, 24, 200, 1000, 2000, 20000, 100000, 200000, MIB};

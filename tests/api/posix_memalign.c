@@ -58,8 +58,8 @@ static void expect_error(size_t alignment, size_t size, int error)
 
 Test(posix_memalign, bad_alignments_are_invalid)
 {
-    static const size_t alignments[] = {0, 1, 2, 3, 4, 7, 9, 12, 24, 40, 48, 100, 4095, 4097, SIZE_MAX / 2, SIZE_MAX,
-                                        ((size_t)1 << 63) + 8};
+    static const size_t alignments[] = {
+        0, 1, 2, 3, 4, 7, 9, 12, 24, 40, 48, 100, 4095, 4097, SIZE_MAX / 2, SIZE_MAX, ((size_t)1 << 63) + 8};
     for (size_t i = 0; i < COUNT_OF(alignments); i++) {
         expect_error(alignments[i], 100, EINVAL);
         expect_error(alignments[i], 0, EINVAL);

@@ -1,5 +1,5 @@
-/* realloc: contents kept across every boundary, both ways; the special cases of 0 and NULL; failure that leaves
-   the block alone; a mapping that stays one. */
+/* realloc: contents kept across every boundary, both ways; the special cases of 0 and NULL; failure that
+   leaves the block alone; a mapping that stays one. */
 #include "blocks.h"
 #include "fresh.h"
 
@@ -23,7 +23,8 @@ Test(realloc, contents_survive_between_any_two_sizes)
             cr_assert(is_aligned(moved, 16));
             cr_assert_geq(malloc_usable_size(moved), new_size);
             size_t kept = old_size < new_size ? old_size : new_size;
-            cr_assert_eq(verify_pattern(moved, kept, seed), kept, "realloc from %zu to %zu", old_size, new_size);
+            cr_assert_eq(verify_pattern(moved, kept, seed), kept, "realloc from %zu to %zu", old_size,
+                         new_size);
             memset(moved, 0x11, new_size);
             free(moved);
         }
@@ -74,7 +75,8 @@ Test(realloc, neighbours_stay_whole)
         char *block = realloc(slots[at].block, size);
         cr_assert_not_null(block);
         size_t kept = size < slots[at].size ? size : slots[at].size;
-        cr_assert_eq(verify_pattern(block, kept, at), kept, "step %d: %zu to %zu bytes", step, slots[at].size, size);
+        cr_assert_eq(verify_pattern(block, kept, at), kept, "step %d: %zu to %zu bytes", step, slots[at].size,
+                     size);
         slots[at].block = block;
         slots[at].size = size;
         fill_pattern(block, size, at);

@@ -26,8 +26,11 @@ Test(reallocarray, contents_survive)
 Test(reallocarray, impossible_products_are_out_of_memory)
 {
     static const size_t products[][2] = {
-        {SIZE_MAX, 2}, {2, SIZE_MAX}, {SIZE_MAX, SIZE_MAX}, {SIZE_MAX / 2 + 1, 2}, {SIZE_MAX / 16 + 2, 16},
-        {(size_t)1 << 32, (size_t)1 << 32}, {PTRDIFF_MAX, 2}, {PTRDIFF_MAX / 8 + 1, 8}, {1, SIZE_MAX}, {SIZE_MAX, 1},
+        {SIZE_MAX, 2},           {2, SIZE_MAX},
+        {SIZE_MAX, SIZE_MAX},    {SIZE_MAX / 2 + 1, 2},
+        {SIZE_MAX / 16 + 2, 16}, {(size_t)1 << 32, (size_t)1 << 32},
+        {PTRDIFF_MAX, 2},        {PTRDIFF_MAX / 8 + 1, 8},
+        {1, SIZE_MAX},           {SIZE_MAX, 1},
         {PTRDIFF_MAX, 1},
     };
     static const size_t sizes[] = {24, 5000, 100000, MIB};
@@ -35,9 +38,11 @@ Test(reallocarray, impossible_products_are_out_of_memory)
         char *block = malloc(sizes[at]);
         fill_pattern(block, sizes[at], 6);
         for (size_t i = 0; i < COUNT_OF(products); i++) {
-            EXPECT_FAILURE(reallocarray(opaque(block), opaque_size(products[i][0]), opaque_size(products[i][1])),
+            EXPECT_FAILURE(
+                reallocarray(opaque(block), opaque_size(products[i][0]), opaque_size(products[i][1])),
+                ENOMEM);
+            EXPECT_FAILURE(reallocarray(NULL, opaque_size(products[i][0]), opaque_size(products[i][1])),
                            ENOMEM);
-            EXPECT_FAILURE(reallocarray(NULL, opaque_size(products[i][0]), opaque_size(products[i][1])), ENOMEM);
         }
         cr_assert_eq(verify_pattern(block, sizes[at], 6), sizes[at]);
         free(block);

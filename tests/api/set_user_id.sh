@@ -1,5 +1,6 @@
 #!/bin/bash
-# set_user_id: settings from the environment are ignored in a set-user-ID program, where they are an attacker's.
+# set_user_id: settings from the environment are ignored in a set-user-ID program, where they are an
+# attacker's.
 #   set_user_id.sh PROGRAM       (set_user_id.c)
 set -euo pipefail
 
@@ -33,7 +34,8 @@ expect() {
     fi
 }
 
-[[ $(as_nobody "$folder/set-user-id") == set-user-ID* ]] || skip "set-user-ID programs are not allowed in $folder"
+[[ $(as_nobody "$folder/set-user-id") == set-user-ID* ]] ||
+    skip "set-user-ID programs are not allowed in $folder"
 for variable in "${setting[@]}"; do
     expect 'plain break' "$variable" "$folder/plain"
     expect 'set-user-ID mapped' "$variable" "$folder/set-user-id"

@@ -1,4 +1,5 @@
-/* The threshold from which a request becomes a mapping: its default, how frees raise it, and what fixes it. */
+/* The threshold from which a request becomes a mapping: its default, how frees raise it, and what fixes
+   it. */
 #include "blocks.h"
 #include "fresh.h"
 
@@ -10,8 +11,8 @@ static size_t first_mapped(size_t threshold)
     return threshold - 23;
 }
 
-/* Is any of a few such requests mapped? The first may find free memory of the heap. None is freed, for that could
-   raise the threshold, and the next would find its memory. */
+/* Is any of a few such requests mapped? The first may find free memory of the heap. None is freed, for that
+   could raise the threshold, and the next would find its memory. */
 static int is_mapped_aligned(size_t alignment, size_t size)
 {
     for (int i = 0; i < 4; i++) {

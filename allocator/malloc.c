@@ -133,12 +133,9 @@ LIBC_ALIAS(__libc_malloc, malloc)
 LIBC_ALIAS(__libc_free, free)
 LIBC_ALIAS(__libc_calloc, calloc)
 LIBC_ALIAS(__libc_realloc, realloc)
-LIBC_ALIAS(__libc_reallocarray, reallocarray)
 LIBC_ALIAS(__libc_memalign, memalign)
 LIBC_ALIAS(__libc_valloc, valloc)
 LIBC_ALIAS(__libc_pvalloc, pvalloc)
-LIBC_ALIAS(__libc_cfree, cfree)
-LIBC_ALIAS(__posix_memalign, posix_memalign)
 
 EXPORT int brim_owns(const void *p) { return p && alloc_owns(p); }
 

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# lib.sh: what the scripts beside it share: where things lie, how Debian packages are fetched, how brim is built.
-# To be sourced by a bash script that has `set -euo pipefail`; it runs nothing by itself.
+# lib.sh: what the scripts beside it share: where things lie, how Debian packages are fetched, how brim is
+# built. To be sourced by a bash script that has `set -euo pipefail`; it runs nothing by itself.
 
 repository=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 # The caller's build folder, for those who want a second one; everything a script builds lies in it.
@@ -47,15 +47,16 @@ as_root() {
     fi
 }
 
-# need_packages PACKAGE...: says which of them it will install, and installs these from the system's own sources.
-# Services that a package brings stay as Debian starts them.
+# need_packages PACKAGE...: says which of them it will install, and installs these from the system's own
+# sources. Services that a package brings stay as Debian starts them.
 need_packages() {
     local missing
     mapfile -t missing < <(missing_packages "$@")
     [[ ${#missing[@]} -gt 0 ]] || return 0
     command -v apt-get >/dev/null || fail "this system has no apt-get; please install: ${missing[*]}"
     say "Installing from Debian's packages: ${missing[*]}"
-    local apt=(as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=900 -o Dpkg::Use-Pty=0)
+    local apt=(as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq)
+    apt+=(-o DPkg::Lock::Timeout=900 -o Dpkg::Use-Pty=0)
     # A source that cannot be reached need not be one of those that hold the packages: let the install decide.
     "${apt[@]}" update >&2 || say "apt-get update failed; trying with the package lists that are here."
     "${apt[@]}" install --yes --no-install-recommends "${missing[@]}" </dev/null >&2 ||

@@ -1,5 +1,6 @@
-"""report: reads the results that ctest wrote (JUnit), lists what failed and what was skipped, with the reason, and
-ends with the one line of counts. Status 1 if any test failed, or did not run without saying why, or none passed.
+"""report: reads the results that ctest wrote (JUnit), lists what failed and what was skipped, with the reason,
+and ends with the one line of counts. Status 1 if any test failed or did not run without saying why, or if none
+passed.
 
     report.py RESULTS.xml
 """

@@ -1,4 +1,5 @@
-/* support.h: what every test that runs on brim shares. Include it after <criterion/criterion.h>, or without it. */
+/* support.h: what every test that runs on brim shares. Include it after <criterion/criterion.h>, or without
+   it. */
 #ifndef TESTS_SUPPORT_H
 #define TESTS_SUPPORT_H
 

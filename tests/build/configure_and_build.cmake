@@ -1,5 +1,5 @@
 # Builds the library once more in a folder of its own, warnings being errors, with what the caller sets:
-#   cmake -D SOURCE=<folder> -D BINARY=<folder> -D COMPILER=<name> [-D PROCESSOR=<to cross-compile for>] -P <this file>
+#   cmake -D SOURCE=<folder> -D BINARY=<folder> -D COMPILER=<name> [-D PROCESSOR=<other than ours>] -P <this file>
 find_program(FOUND ${COMPILER})
 if(NOT FOUND)
   message(FATAL_ERROR "${COMPILER} is not installed")
@@ -9,7 +9,8 @@ if(PROCESSOR)
   list(APPEND settings -DCMAKE_SYSTEM_NAME=Linux -DCMAKE_SYSTEM_PROCESSOR=${PROCESSOR})
 endif()
 file(REMOVE_RECURSE ${BINARY})
-foreach(command "-S;${SOURCE};-B;${BINARY};${settings}" "--build;${BINARY};--target;brim_shared;brim_static;brim_prefixed")
+set(targets brim_shared brim_static brim_prefixed)
+foreach(command "-S;${SOURCE};-B;${BINARY};${settings}" "--build;${BINARY};--target;${targets}")
   execute_process(COMMAND ${CMAKE_COMMAND} ${command} RESULT_VARIABLE status)
   if(status)
     message(FATAL_ERROR "failed: cmake ${command}")

@@ -2,12 +2,12 @@
    clearing what it takes to be fresh must know exactly what is: dirtied blocks of every size are freed, here
    or by another thread, resized, given back to the system, merged and cut anew, and then come back by calloc.
 
-   calloc-zero [ROUNDS [THREADS]] */
+   calloc-zero [ROUNDS [THREADS [LARGEST]]]  LARGEST in bytes */
 #include "stress.h"
 
 #define BATCH 24
 
-static size_t rounds;
+static size_t rounds, largest;
 
 /* Somebody else frees some of a thread's blocks. */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -68,8 +68,8 @@ static void *check_sizes(void *argument)
         for (size_t i = 0; i < 1000; i++)
             check_size(random_size(&random, 64 * KIB), &random);
         for (size_t i = 0; i < 60; i++)
-            check_size(random_between(&random, 32 * KIB, 4 * MIB), &random);
-        check_size(random_between(&random, 4 * MIB, 40 * MIB), &random);
+            check_size(random_between(&random, 32 * KIB, largest / 10), &random);
+        check_size(random_between(&random, largest / 10, largest), &random);
     }
     return NULL;
 }
@@ -79,6 +79,8 @@ int main(int count, char **arguments)
     require_expected_allocator();
     rounds = argument(count, arguments, 1, 5);
     size_t thread_count = argument(count, arguments, 2, 2);
+    largest = argument(count, arguments, 3, 40 * MIB);
+    require(largest >= MIB);
     pthread_t threads[thread_count];
     for (size_t i = 0; i < thread_count; i++)
         thread_start(&threads[i], check_sizes, (void *)i);

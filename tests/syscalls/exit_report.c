@@ -1,5 +1,6 @@
-/* exit_report.c: preloaded beside the library under test, copies /proc/self/smaps to the file that EXIT_REPORT names
-   when the process ends. It allocates nothing, so that it weighs the same with any allocator. */
+/* exit_report.c: preloaded beside the library under test, copies /proc/self/smaps to the file that
+   EXIT_REPORT names when the process ends. It allocates nothing, so that it weighs the same with any
+   allocator. */
 #include <fcntl.h>
 #include <stdlib.h>
 #include <unistd.h>

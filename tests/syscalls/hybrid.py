@@ -1,5 +1,5 @@
-"""hybrid: by its system calls, that the allocator is what it says: small and medium blocks on the break, large ones
-in mappings of their own that free unmaps and realloc remaps, and sizes that come and go back on the break.
+"""hybrid: by its system calls, that the allocator is what it says: small and medium blocks on the break, large
+ones in mappings of their own that free unmaps and realloc remaps, and sizes that come and go back on the break.
 
 Started with LOADS (the program of loads.c), BRIM_LIBRARY and BRIM_TEST_ALLOCATOR in the environment. With
 BRIM_TEST_ALLOCATOR=glibc the same is asked of the libc's malloc, as the reference."""
@@ -28,7 +28,8 @@ class Hybrid(unittest.TestCase):
     def expect_calls(self, trace, phase, *expected):
         """The memory calls of the phase are exactly these, by name."""
         calls = [call for call in trace.phases[phase] if call.name != "write"]
-        self.assertEqual([call.name for call in calls], list(expected), f"in phase '{phase}', {text_of(calls)}")
+        names = [call.name for call in calls]
+        self.assertEqual(names, list(expected), f"in phase '{phase}', {text_of(calls)}")
         return calls
 
     def expect_own_mapping(self, trace, block, size, alignment=0):
@@ -44,7 +45,8 @@ class Hybrid(unittest.TestCase):
         return mapping
 
     def expect_on_break(self, trace, block):
-        self.assertTrue(trace.lies_on_break(block), f"{block.address:#x} is not on the break, {text_of(trace.calls)}")
+        where = f"{block.address:#x} is not on the break, {text_of(trace.calls)}"
+        self.assertTrue(trace.lies_on_break(block), where)
 
     def test_small_blocks_grow_the_break_and_map_nothing(self):
         trace = trace_of("small_blocks")

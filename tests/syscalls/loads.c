@@ -1,6 +1,7 @@
-/* loads.c: the loads whose system calls hybrid.py reads. One load per process, named by the argument; each says
-   where a phase begins and where a block lies by a write to no file, which shows in the trace and nowhere else.
-   Nothing is allocated before the first phase: some of these ask about the first request of a process. */
+/* loads.c: the loads whose system calls hybrid.py reads. One load per process, named by the argument; each
+   says where a phase begins and where a block lies by a write to no file, which shows in the trace and
+   nowhere else. Nothing is allocated before the first phase: some of these ask about the first request of a
+   process. */
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -49,7 +50,8 @@ static void small_blocks(void)
 }
 
 /* Requests of a size until one does not come from the break, four at most: where the heap has free memory, as
-   glibc's has once its thread cache is there, it serves the first. Then the last one is freed and asked for again. */
+   glibc's has once its thread cache is there, it serves the first. Then the last one is freed and asked for
+   again. */
 static void request(size_t size)
 {
     char *block;
@@ -191,9 +193,16 @@ static const struct {
     const char *name;
     void (*run)(void);
 } loads[] = {
-    {"small_blocks", small_blocks}, {"below_threshold", below_threshold}, {"at_threshold", at_threshold},
-    {"aligned", aligned}, {"zeroed", zeroed}, {"resized", resized}, {"churn", churn}, {"small_churn", small_churn},
-    {"released", released}, {"threads", threads},
+    {"small_blocks", small_blocks},
+    {"below_threshold", below_threshold},
+    {"at_threshold", at_threshold},
+    {"aligned", aligned},
+    {"zeroed", zeroed},
+    {"resized", resized},
+    {"churn", churn},
+    {"small_churn", small_churn},
+    {"released", released},
+    {"threads", threads},
 };
 
 int main(int count, char **arguments)

@@ -1,5 +1,5 @@
-"""startup: what brim costs a process that does next to nothing: `bash -c :` and `git --version` make at most 6
-system calls more, and hold at most 100 KiB of private memory more, than with an empty library preloaded.
+"""startup: what brim costs a process that does next to nothing: `bash -c :` and `git --version` make at most
+6 system calls more, and hold at most 100 KiB of private memory more, than with an empty library preloaded.
 
 Started with BRIM_LIBRARY, EMPTY_LIBRARY and EXIT_REPORT_LIBRARY (exit_report.c) in the environment."""
 
@@ -28,8 +28,8 @@ def system_calls(command, library):
 
 
 def sum_private(smaps, library):
-    """Private memory in KiB, as (dirty, clean). Clean pages count if they are the library's own or anonymous; those
-    of other files are the page cache's, and private only as long as nobody else runs the same program."""
+    """Private memory in KiB, as (dirty, clean). Clean pages count if they are the library's own or anonymous;
+    those of other files are the page cache's, and private only as long as nobody else runs the same program."""
     dirty = clean = 0
     counts = False
     for line in smaps.splitlines():
@@ -51,7 +51,8 @@ def private_memory(command, library):
             "LD_PRELOAD": f"{os.environ['EXIT_REPORT_LIBRARY']}:{library}",
             "EXIT_REPORT": report.name,
         }
-        subprocess.run(command, env=environment, check=True, capture_output=True, stdin=subprocess.DEVNULL, timeout=60)
+        quiet = {"stdin": subprocess.DEVNULL, "capture_output": True}
+        subprocess.run(command, env=environment, check=True, timeout=60, **quiet)
         dirty, clean = sum_private(report.read(), library)
         if dirty == 0:
             raise AssertionError(f"{command} left no report")

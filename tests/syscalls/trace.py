@@ -1,5 +1,5 @@
-"""trace: runs a program under strace and reads what it wrote: the phases and blocks that loads.c notes, and the
-system calls between them. Shared by hybrid.py and startup.py."""
+"""trace: runs a program under strace and reads what it wrote: the phases and blocks that the program notes by
+writes to no file, and the system calls between them. Shared by the tests that read system calls."""
 
 import os
 import re
@@ -33,7 +33,7 @@ class Block:
 
 @dataclass
 class Trace:
-    """The calls by phase, in order; the first phase, before any note, is ''. Blocks in the order of their notes."""
+    """The calls by phase, in order; the first phase, before any note, is ''. Blocks as they were noted."""
 
     calls: list[Call] = field(default_factory=list)
     phases: dict[str, list[Call]] = field(default_factory=lambda: {"": []})
@@ -74,12 +74,11 @@ def clean_environment():
 
 
 def run_traced(command, preload, *options):
-    """Runs the command under strace, with the libraries preloaded into it and not into strace; returns the lines."""
+    """Runs the command under strace, the libraries preloaded into it and not into strace; returns the lines."""
     with tempfile.NamedTemporaryFile(mode="r", errors="replace") as log:
         strace = ["strace", "-f", "-s", "64", "-o", log.name, *options, "-E", f"LD_PRELOAD={preload}"]
-        run = subprocess.run(
-            strace + command, env=clean_environment(), stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120
-        )
+        quiet = {"stdin": subprocess.DEVNULL, "capture_output": True, "text": True}
+        run = subprocess.run(strace + command, env=clean_environment(), timeout=120, **quiet)
         if run.returncode != 0:
             raise AssertionError(f"{' '.join(command)} ended with status {run.returncode}: {run.stderr}")
         return log.read().splitlines()
@@ -88,7 +87,8 @@ def run_traced(command, preload, *options):
 def require_strace():
     """Ends the test as skipped where no process may be traced."""
     try:
-        probe = subprocess.run(["strace", "-o", "/dev/null", "true"], capture_output=True, text=True, timeout=60)
+        command = ["strace", "-o", "/dev/null", "true"]
+        probe = subprocess.run(command, capture_output=True, text=True, timeout=60)
         reason = probe.stderr.strip()
     except FileNotFoundError:
         probe, reason = None, "strace is not installed"

@@ -6,7 +6,8 @@
 
 static void process_init_once(void)
 {
-    /* No lock: the second thread comes after the first block, as pthread_create allocates. */
+    /* No lock: the second thread comes after the first block, as pthread_create allocates, or after thread_init (where
+       pthread_create has another malloc to allocate from). */
     if (unlikely(process_key.encode == 0))
         link_key_init(&process_key, os_init());
 }
@@ -47,6 +48,7 @@ static void thread_hook_exit(void)
 
 static void thread_init(void)
 {
+    process_init_once();
     if (pthread_key_create(&exit_key, thread_exit) == 0)
         store_release(exit_key_ready, true);
     if (thread_home)

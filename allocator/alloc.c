@@ -199,6 +199,7 @@ static struct block block_look_up(const void *p)
     }
     case RUN_MEDIUM: block.kind = (uintptr_t)p == slice->start ? BLOCK_MEDIUM : BLOCK_INTERIOR; break;
     case RUN_FREE:
+    case RUN_PURGING:
     case RUN_DETACHED: block.kind = BLOCK_FREE; break;
     case RUN_FOREIGN: block.kind = BLOCK_FOREIGN; break;
     case RUN_INSIDE: block.kind = BLOCK_INTERIOR; break;

@@ -309,9 +309,10 @@ static void *arena_refill(struct arena *arena, unsigned class, bool *clean)
                 return block;
             }
             if (!(slab = slab_new(arena, class))) {
-                /* Out of memory: the few blocks of a slab that was full will do. */
+                /* Out of memory: the few blocks of a slab that was full will do, or one of the lender's. */
                 if (!(slab = arena->waiting[class]))
-                    return NULL;
+                    return size_classes[class].lender != class
+                               ? arena_refill(arena, size_classes[class].lender, clean) : NULL;
                 list_remove(&arena->waiting[class], slab);
             }
         }
@@ -356,8 +357,10 @@ static void arena_release_foreign(struct arena *arena, struct slice *slab, void 
             uint64_t taken = (remote & REMOTE_LIST_BITS) | REMOTE_OWNED_BY(arena->id, REMOTE_WAKE_NEVER);
             claimed = atomic_compare_exchange_strong_explicit(&slab->remote, &remote, taken, memory_order_acq_rel,
                                                               memory_order_acquire);
-            if (claimed)
+            if (claimed) {
                 store_relaxed(slab->owner, arena);
+                slab_settle(slab);
+            }
         } else if (slab_push_remote(slab, &remote, block, offset, &notify)) {
             if (notify)
                 arena_notify(arena_by_id(id), slab);

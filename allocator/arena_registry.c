@@ -169,6 +169,7 @@ static void arena_after_fork(const struct arena *mine)
             store_relaxed(arena->state, ARENA_DEAD);
     }
     if (broken) {
+        arenas.spare = arenas.spare_end = 0; /* perhaps half set */
         arenas.idle = NULL;
         for (uint32_t id = 1; id <= count; id++) {
             struct arena *arena = arena_by_id(id);

@@ -5,7 +5,6 @@
 
 static void fork_child(void)
 {
-    lock_break_in_child(&regions_lock);
     region_after_fork();
     mapping_after_fork();
     arena_after_fork(thread_home);

@@ -142,7 +142,7 @@ COLD void tunables_read(const char *tunables)
         struct text last_name = {name.at + sizeof prefix - 1, name.length - (sizeof prefix - 1)};
         struct text value = {sign + 1, pair.length - name.length - 1};
         for (enum option i = 0; i < OPTION_COUNT; i++)
-            if (text_is(last_name, option_rows[i].tunable))
+            if (last_name.length != 0 && text_is(last_name, option_rows[i].tunable))
                 setting_take(i, GLIBC_TUNABLE, name, value);
     }
 }

@@ -240,13 +240,14 @@ static struct slice *region_take_free(struct region *region, const struct run_re
         *zero = dirty == 0;
         dirty_set(region, at, request->slices);
         head = &region->map[at];
+        run_in_hand = true;
     }
     lock_release(&region->lock);
     return head;
 }
 
 static bool region_grow(struct region *region, const struct run_request *request);
-static bool region_create(const struct run_request *request);
+static bool region_create(const struct run_request *request, size_t seen);
 /* What a release leaves to do once the lock is free. */
 struct region_due {
     bool trim;   /* the top reached the trim threshold */
@@ -271,7 +272,7 @@ static struct slice *region_take(const struct run_request *request, bool *zero)
             while (region_grow(&regions[i], request))
                 if ((head = region_take_free(&regions[i], request, zero)))
                     return head;
-    } while (region_create(request));
+    } while (region_create(request, count));
     return NULL;
 }
 
@@ -282,6 +283,7 @@ static void region_release(struct slice *head)
     struct region *region = region_of_slice(head);
     lock_acquire(&region->lock);
     free_run_join(region, slice_index(region, head), run_length(head));
+    run_in_hand = false;
     struct region_due due = region_due(region);
     lock_release(&region->lock);
     region_return_memory(region, due);
@@ -332,46 +334,66 @@ static struct region *region_of(const void *p)
 
 /* ---- fork ---- */
 
-/* Makes bins, queue and counters anew from the run words. What was being handed over (RUN_DETACHED) when the fork
-   came belongs to threads that do not exist here: it is free. Runs without locks: the child has one thread. */
+/* Makes the slices inside a run what they are there: a change of the tiling may have stopped half-way. */
+static void run_settle(struct region *region, size_t index, size_t length)
+{
+    struct slice *head = &region->map[index];
+    bool slab = run_kind(head) == RUN_SLAB;
+    for (size_t i = 1; i < length; i++) {
+        store_relaxed(head[i].run, RUN_WORD(RUN_INSIDE, 0));
+        store_relaxed(head[i].owner, NULL);
+        head[i].back = slab ? (uint32_t)(i * sizeof *head) : 0;
+    }
+}
+
+/* Nobody's any more in a forked child: free, or on its way with a thread that does not exist here. What the forking
+   thread itself was about (fork in a signal handler) it goes on with. */
+static bool run_abandoned(const struct region *region, const struct slice *head)
+{
+    switch (run_kind(head)) {
+    case RUN_FREE: return true;
+    case RUN_DETACHED: return !run_in_hand;
+    case RUN_PURGING: return region->purger != lock_self();
+    default: return false;
+    }
+}
+
+/* Makes bins, queue and counters anew from the run words. Without locks: the child has one thread. */
 static void region_rebuild(struct region *region)
 {
     memset(region->bin_map, 0, sizeof region->bin_map);
     memset(region->bins, 0xff, sizeof region->bins);
     region->age_oldest = region->age_newest = NO_SLICE;
     store_relaxed(region->free_slices, 0);
-    region->dirty_slices = region->detached = 0;
+    region->dirty_slices = 0;
+    region->detached = region->detached != 0 && region->purger == lock_self();
     size_t count = load_relaxed(region->count), length;
     for (size_t i = 0; i < count; i += length) {
-        length = run_length(&region->map[i]);
-        if (length == 0) { /* the fork came between the cut of the top run and that of the count */
-            store_relaxed(region->count, i);
-            break;
+        struct slice *head = &region->map[i];
+        length = run_length(head);
+        if (length == 0 || i + length > count) { /* the fork came between the cut of the top run and that of the count */
+            length = min_size(length, count - i);
+            store_relaxed(region->count, i + length);
+            count = i + length;
+            if (length == 0)
+                break;
+            store_relaxed(head->run, RUN_WORD(run_kind(head), length));
         }
-        if (run_kind(&region->map[i]) == RUN_DETACHED)
-            store_relaxed(region->map[i].run, RUN_WORD(RUN_FREE, length));
-        if (run_kind(&region->map[i]) != RUN_FREE)
-            continue;
-        size_t next = i + length; /* neighbours that a cut or join had not made one yet */
-        while (next < count && run_length(&region->map[next]) != 0 &&
-               (run_kind(&region->map[next]) == RUN_FREE || run_kind(&region->map[next]) == RUN_DETACHED)) {
-            length += run_length(&region->map[next]);
-            store_relaxed(region->map[next].run, RUN_WORD(RUN_INSIDE, 0));
-            next = i + length;
+        bool is_free = run_abandoned(region, head);
+        if (is_free) {
+            /* With its neighbours that a cut or join had not made one yet. */
+            size_t next;
+            while ((next = i + length) < count && run_abandoned(region, &region->map[next]))
+                length += min_size(run_length(&region->map[next]), count - next);
+            store_relaxed(head->run, RUN_WORD(RUN_FREE, length));
+            store_relaxed(head->owner, NULL);
+            head->back = 0;
         }
-        store_relaxed(region->map[i].run, RUN_WORD(RUN_FREE, length));
-        dirty_set(region, i, length); /* the bits may be half changed: take nothing to be zero */
-        free_run_insert(region, i, length);
-    }
-}
-
-static void region_after_fork(void)
-{
-    for (size_t i = 0; i < load_relaxed(region_count); i++) {
-        struct region *region = &regions[i];
-        lock_break_in_child(&region->growth);
-        if (lock_break_in_child(&region->lock) || region->detached != 0)
-            region_rebuild(region);
+        run_settle(region, i, length);
+        if (is_free) {
+            dirty_set(region, i, length); /* the bits may be half changed: take nothing to be zero */
+            free_run_insert(region, i, length);
+        }
     }
 }
 
@@ -399,7 +421,7 @@ VALIDITY bool region_valid(struct region *region)
             valid = valid && in_bin == i;
         }
         was_free = kind == RUN_FREE;
-        for (size_t inside = i + 1; valid && inside < i + length; inside++)
+        for (size_t inside = i + 1; valid && kind != RUN_DETACHED && inside < i + length; inside++)
             valid = run_kind(&region->map[inside]) == RUN_INSIDE && load_relaxed(region->map[inside].owner) == NULL &&
                     region->map[inside].back == (kind == RUN_SLAB ? (inside - i) * sizeof(struct slice) : 0);
     }

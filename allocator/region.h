@@ -33,7 +33,8 @@ enum run_kind {
     RUN_INSIDE,  /* not a head */
     RUN_FOREIGN, /* somebody else's part of the break */
     RUN_FREE,
-    RUN_DETACHED, /* free, but in nobody's list: its pages are being given back */
+    RUN_DETACHED, /* being handed out or taken back: in nobody's list */
+    RUN_PURGING,  /* free, but in nobody's list: its pages are being given back */
     RUN_SLAB,
     RUN_MEDIUM
 };
@@ -107,7 +108,8 @@ struct region {
     uint32_t age_oldest, age_newest; /* queue of free runs with dirty slices */
     _Atomic size_t free_slices; /* in free runs. Region lock; read without it where a stale value does no harm */
     size_t dirty_slices;   /* of them dirty */
-    size_t detached;       /* runs being given back right now */
+    size_t detached;       /* runs being given back right now: 0 or 1 */
+    const void *purger;    /* lock_self of the thread that does */
     struct regret regret;  /* in slices: by how much purging and trimming was too eager */
     size_t discarded;      /* bytes given back since the region began, for statistics */
     size_t system, system_peak; /* bytes taken from the kernel, for statistics. Break lock */
@@ -148,8 +150,10 @@ INLINE uintptr_t slice_address(const struct region *region, const struct slice *
 /* Takes a run and makes it RUN_DETACHED; the caller fills its head and publishes a kind with run_publish. `*zero`:
    all of it is known to be zero. NULL if there is no memory. Any thread; takes the region's locks. */
 static struct slice *region_take(const struct run_request *request, bool *zero);
+static _Thread_local bool run_in_hand; /* this thread has taken a run and not published it */
 INLINE void run_publish(struct slice *head, enum run_kind kind)
 {
+    run_in_hand = false;
     store_release(head->run, RUN_WORD(kind, load_relaxed(head->run) >> 8));
 }
 /* Frees a run: RUN_SLAB (whose owner and back fields the caller has reset) or RUN_MEDIUM. May trim and purge. */

@@ -82,8 +82,10 @@ static void region_append(struct region *region, size_t from, size_t to)
 {
     lock_acquire(&region->lock);
     size_t count = load_relaxed(region->count);
-    for (size_t i = count; i < to; i++)
+    for (size_t i = count; i < to; i++) {
         region->map[i].region = region->index;
+        store_relaxed(region->map[i].run, RUN_WORD(RUN_INSIDE, 0)); /* a child may have been forked half-way here */
+    }
     if (from > count)
         store_release(region->map[count].run, RUN_WORD(RUN_FOREIGN, from - count));
     if (to > from) {
@@ -229,14 +231,19 @@ static bool region_reserve(struct region *region, size_t size, const struct run_
 }
 
 /* Adds a region that has room for `request`: regions[0] over the break at first, then reserved ones, each as large
-   as all before it if the address space allows. False if there is no memory. */
-static bool region_create(const struct run_request *request)
+   as all before it if the address space allows. `seen`: the regions that had no room; if there are more by now, they
+   come first. False if there is no memory. */
+static bool region_create(const struct run_request *request, size_t seen)
 {
     bool created = false;
     lock_acquire(&regions_lock);
     size_t count = load_relaxed(region_count);
     struct region *region = &regions[count];
     size_t least = request->slices + request->alignment;
+    if (count != seen) {
+        lock_release(&regions_lock);
+        return true;
+    }
     if (count == 0) {
         created = region_open_break(region);
     } else if (count < REGION_MAX && least < NO_SLICE / 2) {
@@ -249,6 +256,23 @@ static bool region_create(const struct run_request *request)
         store_release(region_count, count + 1);
     lock_release(&regions_lock);
     return created;
+}
+
+/* In a forked child, when the thread that was growing or trimming the break does not exist here: takes what it had
+   announced and not done, or done and not announced, for what it is. */
+static void break_after_fork(struct region *region)
+{
+    uintptr_t now = os_break();
+    size_t count = load_relaxed(region->count);
+    if (region->blocked || now == 0 || region->end == 0)
+        return;
+    if (now < region->end && now >= region->base + (count << SLICE_SHIFT))
+        region->end = now; /* trimmed */
+    size_t ours = min_size((region->end - region->base) >> SLICE_SHIFT, region->capacity);
+    if (ours > count && now >= region->end) {
+        dirty_set(region, count, ours - count);
+        region_append(region, count, ours); /* about to be trimmed */
+    }
 }
 
 /* ---- giving back ---- */
@@ -321,15 +345,16 @@ static bool region_purge_oldest(struct region *region, size_t keep)
 {
     lock_acquire(&region->lock);
     uint32_t index = region->age_oldest;
-    if (index == NO_SLICE || region->dirty_slices <= keep) {
+    if (index == NO_SLICE || region->dirty_slices <= keep || region->detached != 0) {
         lock_release(&region->lock);
         return false;
     }
     struct slice *head = &region->map[index];
     size_t length = run_length(head), dirty = head->dirty;
     free_run_remove(region, index, length);
-    store_release(head->run, RUN_WORD(RUN_DETACHED, length));
-    region->detached++;
+    store_release(head->run, RUN_WORD(RUN_PURGING, length));
+    region->detached = 1;
+    region->purger = lock_self();
     lock_release(&region->lock);
 
     /* The run is ours alone; its dirty bits change under the lock because they share words with its neighbours'. */
@@ -353,7 +378,8 @@ static bool region_purge_oldest(struct region *region, size_t keep)
     }
 
     lock_acquire(&region->lock);
-    region->detached--;
+    region->detached = 0;
+    region->purger = NULL;
     size_t left = dirty_count(region, index, length);
     free_run_join(region, index, length);
     regret_give(&region->regret, dirty - left);
@@ -428,4 +454,21 @@ static bool region_trim_all(size_t pad)
             any = true;
     }
     return any;
+}
+
+/* ---- fork ---- */
+
+static void region_after_fork(void)
+{
+    size_t count = load_relaxed(region_count);
+    if (lock_break_in_child(&regions_lock) && count < REGION_MAX)
+        memset((void *)&regions[count], 0, sizeof regions[count]); /* half made; its addresses stay reserved */
+    for (size_t i = 0; i < count; i++) {
+        struct region *region = &regions[i];
+        bool growth_broken = lock_break_in_child(&region->growth);
+        if (lock_break_in_child(&region->lock) || (region->detached != 0 && region->purger != lock_self()))
+            region_rebuild(region);
+        if (growth_broken && region->is_break)
+            break_after_fork(region);
+    }
 }

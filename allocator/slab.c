@@ -46,6 +46,8 @@ static void slab_create(struct slice *head, unsigned class, struct arena *owner,
 
 static void slab_destroy(struct slice *slab)
 {
+    run_publish(slab, RUN_DETACHED);
+    run_in_hand = true;
     store_relaxed(slab->owner, NULL);
     store_relaxed(slab->remote, 0);
     slab->state = SLAB_NOBODY;
@@ -179,6 +181,22 @@ static bool slab_claim(struct slice *slab, struct arena *owner, uint32_t owner_i
         return false;
     store_relaxed(slab->owner, owner);
     return true;
+}
+
+static size_t slab_count_formed(const struct slice *slab)
+{
+    size_t formed = 0;
+    for (size_t i = 0; i < slab_class(slab)->capacity; i++)
+        formed += !slab_block_is_unformed(slab, i);
+    return formed;
+}
+
+static void slab_settle(struct slice *slab)
+{
+    store_relaxed(slab->formed, (uint16_t)slab_count_formed(slab));
+    slab->purged = load_relaxed(slab->unformed) != 0; /* perhaps: then frees had better look */
+    slab->reciprocal = slab->purged ? 0 : slab_class(slab)->reciprocal;
+    slab->noted_free = slab->looked_free = 0;
 }
 
 static bool slab_disown(struct slice *slab, struct arena *owner)
@@ -320,10 +338,7 @@ VALIDITY bool slab_valid(struct slice *slab)
                  slab->start == slice_address(region_of_slice(slab), slab) && slab->formed <= row->capacity &&
                  LINK_COUNT(head) + REMOTE_COUNT(remote) <= slab->formed &&
                  (REMOTE_ID(remote) != 0 || REMOTE_COUNT(remote) == 0);
-    size_t formed = 0;
-    for (size_t i = 0; i < row->capacity; i++)
-        formed += !slab_block_is_unformed(slab, i);
-    valid = valid && formed == slab->formed;
+    valid = valid && slab_count_formed(slab) == slab->formed;
     uint64_t link = head, count = LINK_COUNT(head);
     while (valid && link < LINK_EMPTY) {
         valid = LINK_OFFSET(link) % row->block_size == 0 && LINK_COUNT(link) == count-- &&

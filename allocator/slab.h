@@ -131,6 +131,9 @@ static bool slab_set_remote_wake(struct slice *slab, uint64_t remote, uint64_t w
 static void slab_merge_remote(struct slice *slab);
 /* nobody -> owner. False if somebody else was faster. */
 static bool slab_claim(struct slice *slab, struct arena *owner, uint32_t owner_id);
+/* After a slab came from a thread that a fork left behind: makes `formed` fit what that thread had announced. Blocks that
+   it was forming or purging are lost, and keep the slab from ever being all free. */
+static void slab_settle(struct slice *slab);
 /* mine -> nobody. False if remote frees are there or on their way; the slab is still the caller's then. */
 static bool slab_disown(struct slice *slab, struct arena *owner);
 /* Is the block free? Any thread; the lists may move meanwhile. */

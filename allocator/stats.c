@@ -63,6 +63,7 @@ COLD void region_statistics(struct region *region, struct region_statistics *out
             out->medium_bytes += length << SLICE_SHIFT;
             break;
         case RUN_FREE:
+        case RUN_PURGING:
         case RUN_DETACHED:
             count_free_run(length, out);
             live = false;

@@ -4,6 +4,7 @@
 #include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -33,6 +34,15 @@ static uintptr_t os_break_move(intptr_t bytes)
 }
 
 static uintptr_t os_break(void) { return os_break_move(0); }
+
+static void os_break_after_fork(void)
+{
+    int saved_errno = errno;
+    long now = syscall(SYS_brk, 0); /* only read here: libc's brk takes note of what it sets */
+    if (now != -1 && (uintptr_t)now != os_break())
+        brk((void *)now);
+    errno = saved_errno;
+}
 
 static uintptr_t os_mmap(size_t size, int protection, int flags)
 {

@@ -16,6 +16,9 @@ static uint64_t os_init(void);
 static uintptr_t os_break_move(intptr_t bytes);
 /* The break; 0 if libc cannot tell. */
 static uintptr_t os_break(void);
+/* In a child that was forked while another thread moved the break: the kernel may have done so and libc not have noted
+   it. Makes libc's break the kernel's. */
+static void os_break_after_fork(void);
 
 /* Address space without access: counts for RLIMIT_AS, costs neither memory nor commit. 0 on failure. */
 static uintptr_t os_reserve(size_t size);

@@ -141,16 +141,17 @@ static void run_mapping_moving(void)
     for (uintptr_t i = 0; i < 2; i++)
         thread_start(&threads[i], allocate_until_moved, (void *)i);
     size_t put = 0;
-    for (size_t i = 0; i < 2000; i++) {
+    for (size_t i = 0; put < 1500 && i < 20000; i++) {
         uintptr_t top = ((uintptr_t)sbrk(0) + page - 1) & ~(page - 1);
         char *p = mmap((void *)(top + page * (i % 3)), page, PROT_READ | PROT_WRITE,
                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
-        if (p == MAP_FAILED)
-            continue;
-        put++;
-        memset(p, 0x5a, page);
+        if (p != MAP_FAILED)
+            memset(p, 0x5a, page);
         struct timespec moment = {0, 200000};
         nanosleep(&moment, NULL);
+        if (p == MAP_FAILED)
+            continue; /* the break had moved there */
+        put++;
         for (size_t j = 0; j < page; j++)
             require(p[j] == 0x5a);
         munmap(p, page);

@@ -22,6 +22,7 @@ static struct {
     struct lock lock;                      /* RANK_MAPPING: all below */
     _Atomic(struct mapping_table *) table; /* NULL before the first mapping */
     size_t used;                           /* entries that are not POINTER_NONE */
+    size_t promised;                       /* entries that are kept for mappings which are being moved */
     struct mapping_totals totals;
 } mappings = {.lock = {.rank = RANK_MAPPING}};
 
@@ -67,19 +68,20 @@ static void table_put(struct mapping *entry, uintptr_t pointer, const struct map
     store_release(entry->pointer, pointer);
 }
 
-/* A table with room for twice the live entries, the old one's entries in it. Lock held. */
+/* Room for one more entry beside those promised: in the table, or in a new one for twice the live entries. Lock held. */
 static bool table_make_room(void)
 {
     struct mapping_table *old = load_relaxed(mappings.table);
-    if (old && (mappings.used + 1) * 4 <= old->capacity * 3)
+    size_t need = mappings.used + mappings.promised + 1;
+    if (old && need * 4 <= old->capacity * 3)
         return true;
     size_t capacity = 64;
-    while (capacity < (mappings.totals.count + 1) * 2)
+    while (capacity < (mappings.totals.count + mappings.promised + 1) * 2)
         capacity *= 2;
     size_t bytes = align_up(sizeof *old + capacity * sizeof(struct mapping), os_page_size);
     uintptr_t address = os_map(bytes);
     if (address == 0)
-        return old && mappings.used + 1 < old->capacity;
+        return old && need < old->capacity;
     struct mapping_table *table = (struct mapping_table *)address;
     table->capacity = capacity;
     table->bytes = bytes;
@@ -104,19 +106,34 @@ static void totals_add(size_t length)
     totals->bytes_peak = max_size(totals->bytes_peak, totals->bytes);
 }
 
-/* Notes a mapping. False if the table cannot grow. */
+/* Notes a mapping, for which there is room. Lock held. */
+static void table_insert(uintptr_t pointer, const struct mapping *what)
+{
+    struct mapping *entry = table_find(load_relaxed(mappings.table), pointer);
+    mappings.used += load_relaxed(entry->pointer) == POINTER_NONE;
+    table_put(entry, pointer, what);
+    totals_add(what->length);
+}
+
+/* Removes an entry and returns what it said. Lock held. */
+static struct mapping table_erase(struct mapping *entry)
+{
+    struct mapping erased = {.base = entry->base, .length = entry->length, .request = entry->request};
+    store_release(entry->pointer, POINTER_ERASED);
+    mappings.totals.count--;
+    mappings.totals.bytes -= erased.length;
+    return erased;
+}
+
+/* Notes a new mapping. False if the table cannot grow. */
 static bool mapping_insert(uintptr_t pointer, const struct mapping *what)
 {
     lock_acquire(&mappings.lock);
-    bool done = table_make_room();
-    if (done) {
-        struct mapping *entry = table_find(load_relaxed(mappings.table), pointer);
-        mappings.used += load_relaxed(entry->pointer) == POINTER_NONE;
-        table_put(entry, pointer, what);
-        totals_add(what->length);
-    }
+    bool room = table_make_room();
+    if (room)
+        table_insert(pointer, what);
     lock_release(&mappings.lock);
-    return done;
+    return room;
 }
 
 /* Removes the entry of `pointer` and returns what it said; length 0 if there is none. */
@@ -125,14 +142,8 @@ static struct mapping mapping_erase(uintptr_t pointer)
     struct mapping erased = {.length = 0};
     lock_acquire(&mappings.lock);
     struct mapping *entry = mapping_find(pointer);
-    if (entry) {
-        erased.base = entry->base;
-        erased.length = entry->length;
-        erased.request = entry->request;
-        store_release(entry->pointer, POINTER_ERASED);
-        mappings.totals.count--;
-        mappings.totals.bytes -= erased.length;
-    }
+    if (entry)
+        erased = table_erase(entry);
     lock_release(&mappings.lock);
     return erased;
 }
@@ -190,21 +201,32 @@ static void *mapping_resize(void *p, size_t size)
     if (size > REQUEST_MAX - os_page_size)
         return NULL;
     size_t length = align_up(max_size(size, 1), os_page_size);
-    struct mapping mapping = mapping_erase((uintptr_t)p);
-    if (mapping.length == 0)
-        diag_fatal("invalid pointer passed to realloc", p);
-    uintptr_t moved = mapping.base;
-    if (length != mapping.length)
-        moved = os_remap(mapping.base, mapping.length, length);
-    /* The entry that was erased has left room for this one, unless another thread took it meanwhile. */
-    if (moved == 0) {
-        if (!mapping_insert((uintptr_t)p, &mapping))
-            diag_fatal("no memory to note a mapping", p);
-        return length <= mapping.length ? p : NULL;
+    struct mapping mapping = {.length = 0};
+    lock_acquire(&mappings.lock);
+    struct mapping *entry = mapping_find((uintptr_t)p);
+    bool found = entry != NULL, stays = found && entry->length == length;
+    if (stays) {
+        entry->request = size;
+    } else if (found && table_make_room()) {
+        /* Not noted while it moves, as another may be noted at its old address then; a place for it is kept. */
+        mapping = table_erase(mapping_find((uintptr_t)p)); /* found anew: the table may be */
+        mappings.promised++;
     }
-    if (!mapping_insert(moved, &(struct mapping){.base = moved, .length = length, .request = size}))
-        diag_fatal("no memory to note a mapping", p);
-    return (void *)moved;
+    lock_release(&mappings.lock);
+    if (!found)
+        diag_fatal("invalid pointer passed to realloc", p);
+    if (stays || mapping.length == 0)
+        return stays ? p : NULL;
+
+    uintptr_t moved = os_remap(mapping.base, mapping.length, length);
+    bool fits = length <= mapping.length;
+    if (moved != 0)
+        mapping = (struct mapping){.base = moved, .length = length, .request = size};
+    lock_acquire(&mappings.lock);
+    mappings.promised--;
+    table_insert(moved != 0 ? moved : (uintptr_t)p, &mapping);
+    lock_release(&mappings.lock);
+    return moved != 0 ? (void *)moved : fits ? p : NULL;
 }
 
 static size_t mapping_usable_size(const void *p)

@@ -202,7 +202,9 @@ static struct block block_look_up(const void *p)
     case RUN_PURGING:
     case RUN_DETACHED: block.kind = BLOCK_FREE; break;
     case RUN_FOREIGN: block.kind = BLOCK_FOREIGN; break;
-    case RUN_INSIDE: block.kind = BLOCK_INTERIOR; break;
+    case RUN_INSIDE: /* of a free run: perhaps the start of one that joined its neighbour */
+        block.kind = region_is_free(region, slice) ? BLOCK_FREE : BLOCK_INTERIOR;
+        break;
     }
     return block;
 }

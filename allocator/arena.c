@@ -185,7 +185,8 @@ static void slab_reconsider(struct arena *arena, struct slice *slab, bool draine
             slab_destroy(slab);
             return;
         }
-        if (slab->state == SLAB_WAITING && sum >= slab_enough(slab)) {
+        /* What is not formed (of an orphan) is room, too. */
+        if (slab->state == SLAB_WAITING && (sum >= slab_enough(slab) || load_relaxed(slab->unformed) != 0)) {
             list_remove(&arena->waiting[slab->size_class], slab);
             slab->state = SLAB_PARTIAL;
             list_add(&arena->partial[slab->size_class], slab);

@@ -332,6 +332,19 @@ static struct region *region_of(const void *p)
     return NULL;
 }
 
+COLD bool region_is_free(struct region *region, const struct slice *slice)
+{
+    size_t index = slice_index(region, slice), count = load_acquire(region->count);
+    bool is_free = false;
+    lock_acquire(&region->lock);
+    for (size_t i = 0, length; i <= index && i < count; i += length) {
+        length = max_size(run_length(&region->map[i]), 1);
+        is_free = run_kind(&region->map[i]) == RUN_FREE;
+    }
+    lock_release(&region->lock);
+    return is_free;
+}
+
 /* ---- fork ---- */
 
 /* Makes the slices inside a run what they are there: a change of the tiling may have stopped half-way. */
@@ -389,7 +402,8 @@ static void region_rebuild(struct region *region)
             store_relaxed(head->owner, NULL);
             head->back = 0;
         }
-        run_settle(region, i, length);
+        if (is_free || run_kind(head) != RUN_DETACHED) /* the forking thread's own is as it left it */
+            run_settle(region, i, length);
         if (is_free) {
             dirty_set(region, i, length); /* the bits may be half changed: take nothing to be zero */
             free_run_insert(region, i, length);

@@ -150,16 +150,19 @@ INLINE uintptr_t slice_address(const struct region *region, const struct slice *
 /* Takes a run and makes it RUN_DETACHED; the caller fills its head and publishes a kind with run_publish. `*zero`:
    all of it is known to be zero. NULL if there is no memory. Any thread; takes the region's locks. */
 static struct slice *region_take(const struct run_request *request, bool *zero);
-static _Thread_local bool run_in_hand; /* this thread has taken a run and not published it */
+static _Thread_local bool run_in_hand; /* this thread has a detached run: taken and not published, or to be released */
 INLINE void run_publish(struct slice *head, enum run_kind kind)
 {
-    run_in_hand = false;
     store_release(head->run, RUN_WORD(kind, load_relaxed(head->run) >> 8));
+    atomic_signal_fence(memory_order_seq_cst);
+    run_in_hand = kind == RUN_DETACHED; /* after: at no moment is our detached run nobody's */
 }
 /* Frees a run: RUN_SLAB (whose owner and back fields the caller has reset) or RUN_MEDIUM. May trim and purge. */
 static void region_release(struct slice *head);
 /* Grows or shrinks a RUN_MEDIUM in place to `slices`; false if the neighbour is not free or too small. */
 static bool region_resize(struct slice *head, size_t slices);
+/* Is the slice part of a free run? Walks the region; takes its lock. For the diagnosis of a program's bug. */
+COLD bool region_is_free(struct region *region, const struct slice *slice);
 /* How many bytes of free memory may stay with us in slabs before their pages are given back. SIZE_MAX: all. */
 static size_t region_purge_budget(void);
 /* malloc_trim: gives back every free run's pages and the top above `pad` bytes. True if anything went back. */

@@ -262,6 +262,7 @@ static bool region_create(const struct run_request *request, size_t seen)
    announced and not done, or done and not announced, for what it is. */
 static void break_after_fork(struct region *region)
 {
+    os_break_after_fork();
     uintptr_t now = os_break();
     size_t count = load_relaxed(region->count);
     if (region->blocked || now == 0 || region->end == 0)
@@ -321,7 +322,8 @@ static bool break_trim(struct region *region, size_t pad)
             store_release(region->map[i].run, RUN_WORD(RUN_INSIDE, 0));
     }
     lock_release(&region->lock);
-    bool moved = os_break_move(-(intptr_t)(region->end - end)) != 0;
+    /* Once more at the last moment: who moved it since then would lose memory. */
+    bool moved = os_break() == region->end && os_break_move(-(intptr_t)(region->end - end)) != 0;
     if (moved) {
         /* Whole slices above the new end will be fresh; the one that the end cuts keeps its bytes below it. */
         size_t fresh = (align_up(end, SLICE_SIZE) - region->base) >> SLICE_SHIFT;
@@ -466,7 +468,9 @@ static void region_after_fork(void)
     for (size_t i = 0; i < count; i++) {
         struct region *region = &regions[i];
         bool growth_broken = lock_break_in_child(&region->growth);
-        if (lock_break_in_child(&region->lock) || (region->detached != 0 && region->purger != lock_self()))
+        bool broken = lock_break_in_child(&region->lock);
+        bool purge_lost = region->detached != 0 && region->purger != lock_self();
+        if (broken || (purge_lost && !lock_is_mine(&region->lock))) /* ours is half changed, and goes on */
             region_rebuild(region);
         if (growth_broken && region->is_break)
             break_after_fork(region);

@@ -46,8 +46,8 @@ static void slab_create(struct slice *head, unsigned class, struct arena *owner,
 
 static void slab_destroy(struct slice *slab)
 {
+    run_in_hand = true; /* before: as in run_publish */
     run_publish(slab, RUN_DETACHED);
-    run_in_hand = true;
     store_relaxed(slab->owner, NULL);
     store_relaxed(slab->remote, 0);
     slab->state = SLAB_NOBODY;

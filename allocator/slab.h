@@ -79,7 +79,7 @@ INLINE void *slab_pop(struct slice *slab)
     if (unlikely(next <= head))
         diag_fatal("corrupted free list", block);
     store_relaxed(slab->head, next);
-    *block = 0;
+    __atomic_store_n(block, 0, __ATOMIC_RELEASE); /* as in slab_push: who is forked half-way has left the list */
     return block;
 }
 

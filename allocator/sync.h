@@ -59,6 +59,7 @@ COLD void lock_wait(struct lock *lock)
 static inline void lock_acquired(struct lock *lock)
 {
     store_relaxed(lock->holder, lock_self());
+    atomic_signal_fence(memory_order_seq_cst); /* a fork in a signal handler finds what is half done under our name */
 #ifndef NDEBUG
     assert(locks_held < 1u << lock->rank || !"lock order");
     locks_held |= 1u << lock->rank;
@@ -86,6 +87,7 @@ static inline bool lock_try(struct lock *lock)
 
 static inline void lock_release(struct lock *lock)
 {
+    atomic_signal_fence(memory_order_seq_cst);
     store_relaxed(lock->holder, NULL);
 #ifndef NDEBUG
     locks_held &= ~(1u << lock->rank);
@@ -97,12 +99,17 @@ static inline void lock_release(struct lock *lock)
     }
 }
 
+INLINE bool lock_is_mine(const struct lock *lock)
+{
+    return load_relaxed(lock->word) != 0 && load_relaxed(lock->holder) == lock_self();
+}
+
 /* In a forked child: frees a lock whose holder does not exist here. True if it was held by such a thread, so that
    what it protects must be rebuilt. A lock that the forking thread itself holds (fork in a signal handler that
    interrupted us) is left to it. */
 static inline bool lock_break_in_child(struct lock *lock)
 {
-    if (load_relaxed(lock->word) == 0 || load_relaxed(lock->holder) == lock_self())
+    if (load_relaxed(lock->word) == 0 || lock_is_mine(lock))
         return false;
     store_relaxed(lock->holder, NULL);
     store_relaxed(lock->word, 0);

@@ -50,7 +50,7 @@ class Report(unittest.TestCase):
         self.assertEqual(done.stdout, "held")
         report = parse(done.stderr)
         self.check_sums(report)
-        held = [row for row in report["classes"] if 3000 <= row["block_size"] < 4096]
+        held = [row for row in report["classes"] if 3000 <= row["block_size"] <= 4096] # some are a lender's
         self.assertGreaterEqual(sum(row["live"] for row in held), BLOCKS)
         self.assertGreaterEqual(report["heap"]["live"] + report["mappings"]["bytes"], BLOCKS * 3000 + (20 << 20))
         self.assertGreater(report["purge"]["budget"], 0)
@@ -69,7 +69,8 @@ class Report(unittest.TestCase):
             self.assertRegex(text, r"\n  mappings +\d+ in \d+, peak \d+ in [1-9]\d*\n")
             self.assertRegex(text, r"\n +class +slabs +live +free +unformed +waste\n")
             rows = re.findall(r"^ +(\d+) +(\d+) +(\d+) +(\d+) +(\d+) +(\d+)$", text, re.MULTILINE)
-            self.assertTrue(any(3000 <= int(row[0]) < 4096 and int(row[2]) >= BLOCKS for row in rows), text)
+            held = sum(int(row[2]) for row in rows if 3000 <= int(row[0]) <= 4096) # some are a lender's
+            self.assertGreaterEqual(held, BLOCKS, text)
             self.assertRegex(text, r"\n +1 +in use +\d+ +\d+ +\d+ +\d+\n")
 
     def test_nothing_unasked(self):

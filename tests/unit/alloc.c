@@ -1,5 +1,5 @@
-/* alloc.c: the dispatch over slabs, runs and mappings: which serves what, at every boundary; contents across every kind
-   of resize; what the look-up of a pointer says; out of memory. */
+/* alloc.c: the dispatch over slabs, runs and mappings: which serves what, at every boundary; contents
+   across every kind of resize; what the look-up of a pointer says; out of memory. */
 #include "unit.h"
 
 #include "allocator/base.h"
@@ -46,10 +46,11 @@ static enum block_kind kind_of(const void *p) { return block_look_up(p).kind; }
 
 /* Sizes next to every boundary: of classes, of slices, of pages, of the threshold. */
 static const size_t edges[] = {
-    0,     1,     15,    16,    17,     31,     32,     33,     48,     64,      65,      112,     113,     128,    129,
-    256,   257,   1000,  1024,  1025,   2048,   4095,   4096,   4097,   5120,    8192,    8193,    16384,   20481,  32767,
-    32768, 32769, 65535, 65536, 65537,  100000, 131047, 131048, 131049, 131072,  131073,  200000,  262144,  262145, 524288,
-    1 << 20, (1 << 20) + 1, 3 << 20, 5000000,
+    0,      1,      15,     16,     17,     31,     32,     33,     48,      64,            65,      112,
+    113,    128,    129,    256,    257,    1000,   1024,   1025,   2048,    4095,          4096,    4097,
+    5120,   8192,   8193,   16384,  20481,  32767,  32768,  32769,  65535,   65536,         65537,   100000,
+    131047, 131048, 131049, 131072, 131073, 200000, 262144, 262145, 524288,  1 << 20,       3 << 20, 5000000,
+    (1 << 20) + 1,
 };
 
 static void fill(void *p, size_t size, unsigned seed)
@@ -104,16 +105,19 @@ Test(alloc, boundaries)
     check(alloc_usable_size(medium) == SLICE_SIZE);
     check(alloc_usable_size(alloc_allocate(SLICE_SIZE)) == SLICE_SIZE);
     check(alloc_usable_size(alloc_allocate(SLICE_SIZE + 1)) == 2 * SLICE_SIZE);
-    check(alloc_usable_size(alloc_allocate(131049)) == 131072 && alloc_usable_size(alloc_allocate(131073)) == 135168);
+    check(alloc_usable_size(alloc_allocate(131049)) == 131072 &&
+          alloc_usable_size(alloc_allocate(131073)) == 135168);
 }
 
-/* A mapping's size is learned: the next of it comes from the break, and is one block after the other's place. */
+/* A mapping's size is learned: the next of it comes from the break, and is one block after the other's
+   place. */
 Test(alloc, threshold_moves)
 {
     void *p = alloc_allocate(1 << 20);
     check(kind_of(p) == BLOCK_MAPPING);
     alloc_release(p);
-    check(load_relaxed(mapping_policy.threshold) == 1052672 && load_relaxed(region_policy.trim_threshold) == 2105344);
+    check(load_relaxed(mapping_policy.threshold) == 1052672 &&
+          load_relaxed(region_policy.trim_threshold) == 2105344);
     p = alloc_allocate(1 << 20);
     check(kind_of(p) == BLOCK_MEDIUM);
     void *larger = alloc_allocate((1 << 20) + 4096);
@@ -174,7 +178,8 @@ Test(alloc, blocks_do_not_overlap)
         for (size_t i = 0; i < BLOCKS; i++) {
             if (p[i])
                 continue;
-            sizes[i] = random_one_in(&dice, 10) ? edges[random_below(&dice, COUNT_OF(edges))] : random_below(&dice, 5000);
+            sizes[i] = random_one_in(&dice, 10) ? edges[random_below(&dice, COUNT_OF(edges))]
+                                                : random_below(&dice, 5000);
             expect_block(p[i] = alloc_allocate(sizes[i]), 1, sizes[i]);
             fill(p[i], sizes[i], (unsigned)i);
         }
@@ -251,7 +256,8 @@ Test(alloc, perturb)
 
 /* ---- resize ---- */
 
-/* From every size to every other: the contents to the smaller of the two stay, the kind is as a fresh block's may be. */
+/* From every size to every other: the contents to the smaller of the two stay, the kind is as a fresh
+   block's may be. */
 Test(alloc, resize_matrix)
 {
     for (size_t from = 0; from < COUNT_OF(edges); from++)
@@ -281,7 +287,8 @@ Test(alloc, resize_at_random)
     for (size_t i = 0; i < BLOCKS; i++)
         fill(p[i] = alloc_allocate(sizes[i] = 1), 1, (unsigned)i);
     for (int step = 0; step < 6000; step++) {
-        size_t i = random_below(&dice, BLOCKS), size = 1 + random_below(&dice, (size_t)1 << random_between(&dice, 4, 19));
+        size_t i = random_below(&dice, BLOCKS),
+               size = 1 + random_below(&dice, (size_t)1 << random_between(&dice, 4, 19));
         p[i] = alloc_resize(p[i], size);
         expect_block(p[i], 1, size);
         verify(p[i], min_size(size, sizes[i]), (unsigned)i);
@@ -305,19 +312,22 @@ Test(alloc, look_up)
     check(alloc_allocate(40000)); /* grows the region over somebody's memory */
     while (region_of(foreign) == NULL)
         check(alloc_allocate(40000));
-    check(kind_of(small) == BLOCK_SLAB && kind_of(medium) == BLOCK_MEDIUM && kind_of(mapped) == BLOCK_MAPPING);
+    check(kind_of(small) == BLOCK_SLAB && kind_of(medium) == BLOCK_MEDIUM &&
+          kind_of(mapped) == BLOCK_MAPPING);
     for (int offset = 1; offset < 100; offset++) {
         check(kind_of(small + offset) == BLOCK_INTERIOR);
         check(kind_of(medium + offset * 1000) == BLOCK_INTERIOR);
         check(kind_of(mapped + offset * 10000) == BLOCK_INTERIOR);
     }
-    check(kind_of(&small) == BLOCK_INVALID && kind_of((void *)16) == BLOCK_INVALID && kind_of(NULL) == BLOCK_INVALID);
+    check(kind_of(&small) == BLOCK_INVALID && kind_of((void *)16) == BLOCK_INVALID &&
+          kind_of(NULL) == BLOCK_INVALID);
     check(kind_of((void *)UINTPTR_MAX) == BLOCK_INVALID && kind_of(regions) == BLOCK_INVALID);
     check(kind_of(foreign) == BLOCK_FOREIGN || kind_of(foreign) == BLOCK_INTERIOR);
     check(!alloc_owns(&small) && !alloc_owns(NULL) && alloc_owns(small + 50) && alloc_owns(mapped + 999999));
     alloc_release(small);
     check(kind_of(small) == BLOCK_FREE);
-    check(kind_of(small + size_classes[slab_of(small)->size_class].block_size * 2) == BLOCK_FREE); /* never handed out */
+    size_t block_size = size_classes[slab_of(small)->size_class].block_size;
+    check(kind_of(small + 2 * block_size) == BLOCK_FREE); /* never handed out */
     alloc_release(medium);
     check(kind_of(medium) != BLOCK_MEDIUM);
     alloc_release(mapped);
@@ -338,7 +348,8 @@ static void use_sized(void *p) { alloc_release_sized(p, 7000); }
 
 Test(alloc, refusals)
 {
-    char *small = alloc_allocate(100), *medium = alloc_allocate(100000), *mapped = alloc_allocate(1000000), local;
+    char *small = alloc_allocate(100), *medium = alloc_allocate(100000), *mapped = alloc_allocate(1000000),
+         local;
     expect_refused("invalid free", &local, use_release);
     expect_refused("invalid free", (void *)16, use_release);
     expect_refused("invalid free of an interior pointer", small + 16, use_release);
@@ -360,7 +371,8 @@ Test(alloc, refusals)
     expect_refused("invalid free", mapped, use_release);
 }
 
-/* Freed twice with other blocks freed between, by another thread, and when the slab's pages have gone back. */
+/* Freed twice with other blocks freed between, by another thread, and when the slab's pages have gone
+   back. */
 static void *release_in_thread(void *p)
 {
     alloc_release(p);
@@ -410,9 +422,10 @@ Test(alloc, sized_free_refuses_the_impossible)
     static const struct {
         size_t size, alignment, wrong_size, wrong_alignment;
     } rows[] = {
-        {100, 16, 1000, 16},       {1000, 16, 100, 16},      {40000, 16, 100000, 16},    {1 << 20, 16, 2 << 20, 16},
-        {100, 16, SIZE_MAX, 16},   {40000, 16, 0, 1 << 30},  {30000, 16, 40000, 16},     {100, 16, 100000, 16},
-        {32768, 32768, 10, 65536}, {16, 16, 16, 64 << 20},   {100, 16, 100, (size_t)1 << 63},
+        {100, 16, 1000, 16},       {1000, 16, 100, 16},     {40000, 16, 100000, 16},
+        {100, 16, SIZE_MAX, 16},   {40000, 16, 0, 1 << 30}, {30000, 16, 40000, 16},
+        {32768, 32768, 10, 65536}, {16, 16, 16, 64 << 20},  {100, 16, 100, (size_t)1 << 63},
+        {100, 16, 100000, 16},     {1 << 20, 16, 2 << 20, 16},
     };
     for (size_t i = 0; i < COUNT_OF(rows); i++) {
         void *p = alloc_aligned(rows[i].alignment, rows[i].size);
@@ -487,8 +500,9 @@ Test(alloc, out_of_memory)
 
 Test(alloc, impossible_sizes)
 {
-    static const size_t sizes[] = {(size_t)PTRDIFF_MAX + 1, PTRDIFF_MAX, PTRDIFF_MAX - 65536, SIZE_MAX, SIZE_MAX - 15,
-                                   SIZE_MAX - 65536, (size_t)1 << 47, (size_t)1 << 62};
+    static const size_t sizes[] = {
+        (size_t)PTRDIFF_MAX + 1, PTRDIFF_MAX,      PTRDIFF_MAX - 65536, SIZE_MAX,
+        SIZE_MAX - 15,           SIZE_MAX - 65536, (size_t)1 << 47,     (size_t)1 << 62};
     char *small = alloc_allocate(100), *medium = alloc_allocate(100000), *mapped = alloc_allocate(1000000);
     for (size_t i = 0; i < COUNT_OF(sizes); i++) {
         errno = 0;
@@ -496,7 +510,8 @@ Test(alloc, impossible_sizes)
         errno = 0;
         check(!alloc_allocate_zeroed(sizes[i]) && errno == ENOMEM);
         errno = 0;
-        check(!alloc_resize(small, sizes[i]) && !alloc_resize(medium, sizes[i]) && !alloc_resize(mapped, sizes[i]));
+        check(!alloc_resize(small, sizes[i]) && !alloc_resize(medium, sizes[i]) &&
+              !alloc_resize(mapped, sizes[i]));
         check(errno == ENOMEM);
         for (size_t alignment = 16; alignment != 0; alignment *= 2) {
             errno = 0;
@@ -546,7 +561,8 @@ static void *trader(void *argument)
     for (int step = 0; step < 15000; step++) {
         struct parcel *parcel = NULL;
         if (random_one_in(&random, 2)) {
-            size_t size = random_below(&random, (size_t)1 << random_between(&random, 1, random_one_in(&random, 20) ? 19 : 11));
+            size_t size = random_below(
+                &random, (size_t)1 << random_between(&random, 1, random_one_in(&random, 20) ? 19 : 11));
             parcel = random_one_in(&random, 3) ? alloc_allocate_zeroed(sizeof *parcel + size)
                                                : alloc_allocate(sizeof *parcel + size);
             check(parcel);

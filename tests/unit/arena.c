@@ -1,5 +1,5 @@
-/* arena.c, arena_registry.c: slabs as threads use them up, free into them from everywhere, leave them and adopt them.
-   At quiet points every slab is in its place; when all is freed, by whomever, nothing is left. */
+/* arena.c, arena_registry.c: slabs as threads use them up, free into them from everywhere, leave them and
+   adopt them. At quiet points every slab is in its place; when all is freed, by whomever, nothing is left. */
 #include "unit.h"
 
 #include "allocator/base.h"
@@ -37,19 +37,7 @@ static void arena_begin(void)
 
 TestSuite(arena, .init = arena_begin);
 
-/* Fills one slab of the class; the blocks in address order. */
-static size_t fill_slab(struct arena *arena, unsigned class, void **blocks)
-{
-    bool clean;
-    size_t capacity = size_classes[class].capacity;
-    for (size_t i = 0; i < capacity; i++)
-        check((blocks[i] = arena_allocate(arena, class, &clean)));
-    check(slab_of(blocks[0]) == slab_of(blocks[capacity - 1]));
-    return capacity;
-}
-
 static void *blocks[5000];
-enum { CLASS = 19 }; /* 1024 bytes: lends to others, borrows from none */
 
 /* ---- the life of a slab, step by step ---- */
 
@@ -205,7 +193,28 @@ Test(arena, orphans_are_claimed_by_their_first_freer)
     check(slabs_there() == 0);
 }
 
-/* Blocks are freed while their owner leaves, or after it left with a notice on its way: nothing stays behind. */
+/* Between a freer's claim and its taking the slab out of the list, somebody else looks for an orphan. */
+Test(arena, orphan_that_is_being_claimed)
+{
+    struct arena *gone = arena_obtain(), *freer = arena_obtain(), *seeker;
+    bool clean;
+    void *first = arena_allocate(gone, CLASS, &clean);
+    arena_retire(gone);
+    seeker = arena_obtain();
+    struct slice *slab = slab_of(first);
+    check(slab->orphan && slab_claim(slab, freer, freer->id));
+    void *block = arena_allocate(seeker, CLASS, &clean);
+    check(block && slab_of(block) != slab && load_relaxed(slab->owner) == freer);
+    orphan_claimed(slab); /* the rest of the free */
+    slab_wait(freer, slab);
+    slab_push(slab, first, (uintptr_t)first - slab->start);
+    slab_reconsider(freer, slab, false);
+    arenas_check();
+    check(slabs_there() == 1 && slab_of(block)->orphan == 0);
+}
+
+/* Blocks are freed while their owner leaves, or after it left with a notice on its way: nothing stays
+   behind. */
 Test(arena, notices_to_an_arena_that_is_idle)
 {
     struct arena *mine = arena_obtain(), *other = arena_obtain();
@@ -222,10 +231,12 @@ Test(arena, notices_to_an_arena_that_is_idle)
         ;
     check(notify);
     arena_retire(mine);
-    check(load_relaxed(mine->state) == ARENA_IDLE && load_relaxed(slab->owner) == mine); /* it could not be left */
+    check(load_relaxed(mine->state) == ARENA_IDLE);
+    check(load_relaxed(slab->owner) == mine); /* it could not be left */
     arenas_check();
     arena_notify(mine, slab);
-    check(load_relaxed(mine->state) == ARENA_IDLE && !mine->pending && !load_relaxed(slab->owner) && slab->orphan);
+    check(load_relaxed(mine->state) == ARENA_IDLE && !mine->pending && !load_relaxed(slab->owner) &&
+          slab->orphan);
     arenas_check();
     while (count > 0)
         arena_free(other, blocks[--count]);
@@ -247,7 +258,8 @@ static size_t resident_bytes(const void *from, size_t size)
     return resident * os_page_size;
 }
 
-/* Of many slabs with few live blocks left, nearly all pages go back, unprompted; and what is live is untouched. */
+/* Of many slabs with few live blocks left, nearly all pages go back, unprompted; and what is live is
+   untouched. */
 Test(arena, purges_what_is_idle)
 {
     enum { COUNT = 16 * MIB / 1024 };
@@ -266,7 +278,8 @@ Test(arena, purges_what_is_idle)
     for (size_t at = 0, length; at < load_relaxed(regions[0].count); at += length) {
         length = run_length(&regions[0].map[at]);
         if (run_kind(&regions[0].map[at]) == RUN_SLAB)
-            resident += resident_bytes((void *)slice_address(&regions[0], &regions[0].map[at]), length * SLICE_SIZE);
+            resident += resident_bytes((void *)slice_address(&regions[0], &regions[0].map[at]),
+                                       length * SLICE_SIZE);
     }
     check(resident < live * os_page_size + region_purge_budget() + 4 * MIB);
     for (size_t i = 0; i < COUNT; i += 16)
@@ -296,7 +309,7 @@ Test(arena, out_of_memory)
     check(count >= 63);
     check(!arena_allocate(mine, CLASS, &clean));
     arenas_check();
-    for (size_t i = 0; i < count; i++) { /* each block that comes back can be had again, from the fullest of slabs */
+    for (size_t i = 0; i < count; i++) { /* each block that comes back can be had again */
         arena_free(mine, blocks[i]);
         check((blocks[i] = arena_allocate(mine, CLASS, &clean)));
     }
@@ -314,7 +327,8 @@ Test(arena, out_of_memory)
 
 /* ---- random use ---- */
 
-/* Threads played by one: which comes next is chance, who frees is chance, ends and beginnings are frequent. */
+/* Threads played by one: which comes next is chance, who frees is chance, ends and beginnings are
+   frequent. */
 Test(arena, threads_in_turns)
 {
     enum { PLAYERS = 5, KNOWN = 4000 };
@@ -330,7 +344,8 @@ Test(arena, threads_in_turns)
         bool more = count < target ? !random_one_in(&dice, 4) : random_one_in(&dice, 4);
         if (more && count < KNOWN) {
             unsigned class = (unsigned)random_below(&dice, random_one_in(&dice, 4) ? CLASS_COUNT : 8);
-            check(known_allocate(&known[count++], players[player], class, (unsigned char)random_between(&dice, 1, 255)));
+            check(known_allocate(&known[count++], players[player], class,
+                                 (unsigned char)random_between(&dice, 1, 255)));
         } else if (count > 0) {
             size_t i = random_below(&dice, count);
             known_verify(&known[i]);
@@ -363,7 +378,8 @@ Test(arena, threads_in_turns)
 
 enum { THREADS = 4, SLOTS = 2000, PHASES = 6, STEPS = 12000 };
 
-static _Atomic(struct known_block *) slots[SLOTS]; /* blocks on their way between threads; records are malloc's */
+/* Blocks on their way between threads; the records are malloc's. */
+static _Atomic(struct known_block *) slots[SLOTS];
 static pthread_barrier_t phase_begins, phase_ends;
 
 /* Threads allocate and put, take and free, and come and go with their arenas. */
@@ -377,7 +393,8 @@ static void *trader(void *argument)
         for (int step = 0; step < STEPS; step++) {
             struct known_block *block = NULL;
             if (random_one_in(&random, 2)) {
-                unsigned class = (unsigned)random_below(&random, random_one_in(&random, 8) ? CLASS_COUNT : 12);
+                unsigned class = (unsigned)random_below(&random,
+                                                        random_one_in(&random, 8) ? CLASS_COUNT : 12);
                 block = malloc(sizeof *block);
                 check(known_allocate(block, arena, class, (unsigned char)random_between(&random, 1, 255)));
             }
@@ -421,7 +438,8 @@ Test(arena, threads)
             arena_free(last, atomic_load(&slots[i])->start);
             free(slots[i]);
         }
-    for (uint32_t idle = arena_count(); idle > 0; idle--) /* slabs that a race has left waiting in an idle arena */
+    /* A race may have left slabs waiting in an idle arena. */
+    for (uint32_t idle = arena_count(); idle > 0; idle--)
         arena_retire(arena_obtain());
     arena_retire(last);
     arenas_check();

@@ -1,8 +1,10 @@
-/* arenas.h: threads as the arena's room sees them, without thread-local storage: each has an arena, allocates from it,
-   and frees any block. Several can be played by one thread, so that an order of events can be chosen. Include it after
-   the rooms down to the registry of arenas. */
+/* arenas.h: threads as the arena's room sees them, without thread-local storage: each has an arena,
+   allocates from it, and frees any block. Several can be played by one thread, so that an order of events
+   can be chosen. Include it after the rooms down to the registry of arenas. */
 #ifndef TESTS_UNIT_ARENAS_H
 #define TESTS_UNIT_ARENAS_H
+
+enum { CLASS = 19 }; /* 1024 bytes: lends to others, borrows from none */
 
 static void *arena_allocate(struct arena *arena, unsigned class, bool *clean)
 {
@@ -42,8 +44,8 @@ static size_t slabs_there(void)
     return slabs;
 }
 
-/* What holds whenever no thread is in the middle of anything: regions, arenas and slabs are valid, each slab's owner
-   has it in a list and nobody's slabs are full or listed as orphans. */
+/* What holds whenever no thread is in the middle of anything: regions, arenas and slabs are valid, each
+   slab's owner has it in a list and nobody's slabs are full or listed as orphans. */
 static void arenas_check(void)
 {
     size_t listed = 0, owned = 0, orphaned = 0, nobodys = 0;
@@ -57,7 +59,8 @@ static void arenas_check(void)
             check(slab_valid(slab));
             if (load_relaxed(slab->owner)) {
                 owned++;
-                check(REMOTE_ID(load_relaxed(slab->remote)) == load_relaxed(slab->owner)->id && !slab->orphan);
+                check(REMOTE_ID(load_relaxed(slab->remote)) == load_relaxed(slab->owner)->id &&
+                      !slab->orphan);
             } else {
                 nobodys++;
                 check(load_relaxed(slab->remote) == 0);
@@ -84,6 +87,17 @@ static void arenas_check(void)
     check(listed == owned && orphaned <= nobodys);
 }
 
+/* Fills one slab of the class; the blocks in address order. */
+static size_t fill_slab(struct arena *arena, unsigned class, void **blocks)
+{
+    bool clean;
+    size_t capacity = size_classes[class].capacity;
+    for (size_t i = 0; i < capacity; i++)
+        check((blocks[i] = arena_allocate(arena, class, &clean)));
+    check(slab_of(blocks[0]) == slab_of(blocks[capacity - 1]));
+    return capacity;
+}
+
 /* ---- blocks whose contents are known ---- */
 
 struct known_block {
@@ -92,7 +106,8 @@ struct known_block {
     unsigned char stamp;
 };
 
-/* The first and last bytes are written beyond the first word, too: what a link overwrites is not told apart. */
+/* The first and last bytes are written beyond the first word, too: what a link overwrites is not told
+   apart. */
 static void known_fill(struct known_block *block)
 {
     size_t size = size_classes[block->class].block_size;
@@ -107,7 +122,8 @@ static void known_verify(const struct known_block *block)
         check(block->start[i] == block->stamp && block->start[size - 16 + i] == block->stamp);
 }
 
-static bool known_allocate(struct known_block *block, struct arena *arena, unsigned class, unsigned char stamp)
+static bool known_allocate(struct known_block *block, struct arena *arena, unsigned class,
+                           unsigned char stamp)
 {
     bool clean;
     *block = (struct known_block){arena_allocate(arena, class, &clean), class, stamp};
@@ -116,7 +132,8 @@ static bool known_allocate(struct known_block *block, struct arena *arena, unsig
     size_t size = size_classes[class].block_size;
     check(!slab_double_free_candidate(block->start));
     for (size_t i = 0; i < 8; i++) /* the first word is cleared in any case */
-        check(block->start[i] == 0 && (!clean || (block->start[8 + i] == 0 && block->start[size - 1 - i] == 0)));
+        check(block->start[i] == 0 &&
+              (!clean || (block->start[8 + i] == 0 && block->start[size - 1 - i] == 0)));
     known_fill(block);
     return true;
 }

@@ -51,7 +51,8 @@ Test(base, geometry)
     check(REQUEST_MAX == SIZE_MAX / 2);
 }
 
-/* What a program kept in a block's first word may have any type: the compiler must not reorder around that. */
+/* What a program kept in a block's first word may have any type: the compiler must not reorder around
+   that. */
 Test(base, block_word_aliases)
 {
     struct {

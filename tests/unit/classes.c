@@ -1,5 +1,5 @@
-/* classes.c: every size and alignment finds the right class; the arithmetic that the fast paths do with a class is
-   exact. */
+/* classes.c: every size and alignment finds the right class; the arithmetic that the fast paths do with a
+   class is exact. */
 #include "unit.h"
 
 #include "allocator/base.h"
@@ -41,8 +41,8 @@ Test(classes, rows)
         check(size_classes[class_of(size)].block_size == size);
 }
 
-/* `offset * reciprocal < reciprocal` tells the start of a block from its inside, for every offset in a slab; and
-   beyond it, where the look-up of a wild pointer may end up. */
+/* `offset * reciprocal < reciprocal` tells the start of a block from its inside, for every offset in a
+   slab; and beyond it, where the look-up of a wild pointer may end up. */
 Test(classes, reciprocal_is_exact)
 {
     for (unsigned class = 0; class < CLASS_COUNT; class ++) {

@@ -13,7 +13,8 @@ Test(diag, fatal_names_the_bug_and_the_pointer)
     expect_fatal("brim: invalid free: 0x0", diag_fatal("invalid free", NULL));
     expect_fatal("brim: invalid free: 0x10", diag_fatal("invalid free", (void *)0x10));
     expect_fatal("brim: invalid free: 0xffffffffffffffff", diag_fatal("invalid free", (void *)UINTPTR_MAX));
-    expect_fatal("brim: invalid free: 0x8000000000000000", diag_fatal("invalid free", (void *)(UINTPTR_MAX / 2 + 1)));
+    expect_fatal("brim: invalid free: 0x8000000000000000",
+                 diag_fatal("invalid free", (void *)(UINTPTR_MAX / 2 + 1)));
 }
 
 /* The digits are those of printf, whatever the pointer. */

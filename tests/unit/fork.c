@@ -1,5 +1,6 @@
-/* fork.c: a fork at any instruction of what the allocator does, by another thread or by a signal handler in the midst
-   of it: the child's heap is whole, what was live is there, can be freed, and memory can be had. */
+/* fork.c: a fork at any instruction of what the allocator does, by another thread or by a signal handler
+   in the midst of it: the child's heap is whole, what was live is there, can be freed, and memory can be
+   had. */
 #include "unit.h"
 
 #include "allocator/base.h"
@@ -163,8 +164,7 @@ static void step_operation(void (*operation)(void))
     struct step step = {.operation = operation,
                         .begin = other_begins,
                         .verify = verify,
-                        .locks = {&arenas.lock, &orphans.lock, &regions_lock, &regions[0].growth, &regions[0].lock,
-                                  &mappings.lock},
+                        .locks = {&arenas.lock, &orphans.lock, &regions_lock, &mappings.lock},
                         .watched = {{regions, 2 * sizeof *regions},
                                     {&region_count, sizeof region_count},
                                     {&arenas, sizeof arenas},
@@ -174,6 +174,9 @@ static void step_operation(void (*operation)(void))
     if (load_relaxed(region_count) != 0) {
         step.watched[6].start = regions[0].map;
         step.watched[6].size = min_size(load_relaxed(regions[0].count), 64) * sizeof(struct slice);
+        step.locks[3] = &regions[0].growth;
+        step.locks[4] = &regions[0].lock;
+        step.locks[5] = &mappings.lock;
     }
     if (arena_count() > 1) {
         step.watched[7].start = arena_by_id(2);

@@ -49,7 +49,8 @@ static void fakes_begin(void)
                 known = fakes[j].pointer == pointer;
         } while (known || (crowded && (mapping_hash(pointer) & 63) >= 4));
         fakes[i].pointer = pointer;
-        fakes[i].what = (struct mapping){.base = pointer, .length = os_page_size * random_between(&dice, 1, 1000),
+        fakes[i].what = (struct mapping){.base = pointer,
+                                         .length = os_page_size * random_between(&dice, 1, 1000),
                                          .request = random_between(&dice, 1, 4096)};
     }
 }
@@ -203,8 +204,8 @@ Test(mapping, alignment)
 
 Test(mapping, impossible_sizes)
 {
-    static const size_t sizes[] = {SIZE_MAX, SIZE_MAX - 4095, SIZE_MAX / 2 + 1, SIZE_MAX / 2, SIZE_MAX / 2 - 4096,
-                                   (size_t)1 << 47};
+    static const size_t sizes[] = {SIZE_MAX,     SIZE_MAX - 4095,     SIZE_MAX / 2 + 1,
+                                   SIZE_MAX / 2, SIZE_MAX / 2 - 4096, (size_t)1 << 47};
     unsigned char *p = expect_mapping(16, 5 * os_page_size);
     memset(p, 0xab, 5 * os_page_size);
     for (size_t i = 0; i < COUNT_OF(sizes); i++) {
@@ -281,9 +282,11 @@ Test(mapping, nothing_is_found_in_an_empty_table)
     size_t trim_threshold = 1;
     check(mapping_usable_size(&dice) == 0 && !mapping_contains(&dice) && mapping_valid());
     check(!mapping_release(&dice, &trim_threshold) && trim_threshold == 0);
-    check(mapping_usable_size(NULL) == 0 && !mapping_contains(NULL) && !mapping_release(NULL, &trim_threshold));
+    check(mapping_usable_size(NULL) == 0 && !mapping_contains(NULL) &&
+          !mapping_release(NULL, &trim_threshold));
     expect_mapping(16, 1);
-    check(mapping_usable_size(NULL) == 0 && !mapping_contains(NULL) && !mapping_release(NULL, &trim_threshold));
+    check(mapping_usable_size(NULL) == 0 && !mapping_contains(NULL) &&
+          !mapping_release(NULL, &trim_threshold));
     check(mapping_usable_size((void *)1) == 0 && mapping_usable_size((void *)UINTPTR_MAX) == 0);
 }
 

@@ -26,40 +26,46 @@ static bool nothing_given(void)
 }
 
 /* Reading these strings writes exactly this, and leaves nothing set. */
-#define expect_refused(line, ...)                                                                                      \
-    do {                                                                                                               \
-        struct child child_ = child_begin();                                                                           \
-        if (child_.process == 0) {                                                                                     \
-            READ(__VA_ARGS__);                                                                                         \
-            _exit(nothing_given() ? 0 : 1);                                                                            \
-        }                                                                                                              \
-        child_expect(&child_, 0, line, __FILE__, __LINE__);                                                            \
+#define expect_refused(line, ...)                                                                            \
+    do {                                                                                                     \
+        struct child child_ = child_begin();                                                                 \
+        if (child_.process == 0) {                                                                           \
+            READ(__VA_ARGS__);                                                                               \
+            _exit(nothing_given() ? 0 : 1);                                                                  \
+        }                                                                                                    \
+        child_expect(&child_, 0, line, __FILE__, __LINE__);                                                  \
     } while (0)
 
 Test(options, nothing_is_given_by_default)
 {
     check(nothing_given());
     options_init(NULL);
-    READ("HOME=/root", "MALLOC", "GLIBC_TUNABLES", "BRIM_", "BRIM", "MALLOC_=1", "BRIM_=1", "MALLOC_TOP_PAD=1",
-         "XBRIM_TOP_PAD=1", "BRIM_TOP_PAD_=1", "BRIM_TOP=1", "GLIBC_TUNABLES=", "GLIBC_TUNABLES=::", "=5");
+    READ("HOME=/root", "MALLOC", "GLIBC_TUNABLES", "BRIM_", "BRIM", "MALLOC_=1", "BRIM_=1",
+         "MALLOC_TOP_PAD=1", "XBRIM_TOP_PAD=1", "BRIM_TOP_PAD_=1", "BRIM_TOP=1",
+         "GLIBC_TUNABLES=", "GLIBC_TUNABLES=::", "=5");
     check(nothing_given());
 }
 
 Test(options, glibc_variables)
 {
-    READ("MALLOC_TOP_PAD_=4096", "MALLOC_TRIM_THRESHOLD_=0x10000", "MALLOC_MMAP_THRESHOLD_=0400000", "MALLOC_MMAP_MAX_=7",
-         "MALLOC_PERTURB_=90", "MALLOC_ARENA_MAX=2", "MALLOC_ARENA_TEST=3", "MALLOC_CHECK_=3");
-    check(given(OPTION_top_pad, 4096) && given(OPTION_trim_threshold, 65536) && given(OPTION_mmap_threshold, 131072));
+    READ("MALLOC_TOP_PAD_=4096", "MALLOC_TRIM_THRESHOLD_=0x10000", "MALLOC_MMAP_THRESHOLD_=0400000",
+         "MALLOC_MMAP_MAX_=7", "MALLOC_PERTURB_=90", "MALLOC_ARENA_MAX=2", "MALLOC_ARENA_TEST=3",
+         "MALLOC_CHECK_=3");
+    check(given(OPTION_top_pad, 4096) && given(OPTION_trim_threshold, 65536) &&
+          given(OPTION_mmap_threshold, 131072));
     check(given(OPTION_mmap_max, 7) && given(OPTION_perturb, 90) && given(OPTION_arena_max, 2));
     check(given(OPTION_arena_test, 3) && given(OPTION_check, 3));
 }
 
 Test(options, tunables)
 {
-    READ("GLIBC_TUNABLES=glibc.malloc.top_pad=1:glibc.rtld.nns=5:junk:glibc.malloc.mmap_max=0x2:glibc.malloc.perturb=03:"
-         "glibc.malloc.tcache_count=0:glibc.malloc.trim_threshold=-1:glibc.malloc.top_padx=9:glibc.malloc.hugetlb=2");
+    READ("GLIBC_TUNABLES=glibc.malloc.top_pad=1:glibc.rtld.nns=5:junk:glibc.malloc.mmap_max=0x2:glibc.malloc."
+         "perturb=03:"
+         "glibc.malloc.tcache_count=0:glibc.malloc.trim_threshold=-1:glibc.malloc.top_padx=9:glibc.malloc."
+         "hugetlb=2");
     check(given(OPTION_top_pad, 1) && given(OPTION_mmap_max, 2) && given(OPTION_perturb, 3));
-    check(given(OPTION_tcache_count, 0) && given(OPTION_trim_threshold, SIZE_MAX) && given(OPTION_hugetlb, 2));
+    check(given(OPTION_tcache_count, 0) && given(OPTION_trim_threshold, SIZE_MAX) &&
+          given(OPTION_hugetlb, 2));
 }
 
 /* Options that glibc does not have cannot be set by an empty name. */
@@ -82,7 +88,8 @@ Test(options, own_variables)
 /* Whatever the order: tunables win over glibc's variables, brim's over both; of two alike the later. */
 Test(options, who_wins)
 {
-    static char *const said[] = {"MALLOC_TOP_PAD_=1", "GLIBC_TUNABLES=glibc.malloc.top_pad=2", "BRIM_TOP_PAD=3"};
+    static char *const said[] = {"MALLOC_TOP_PAD_=1", "GLIBC_TUNABLES=glibc.malloc.top_pad=2",
+                                 "BRIM_TOP_PAD=3"};
     static const int orders[6][3] = {{0, 1, 2}, {0, 2, 1}, {1, 0, 2}, {1, 2, 0}, {2, 0, 1}, {2, 1, 0}};
     for (int order = 0; order < 6; order++) {
         size_t most = 0;
@@ -105,11 +112,28 @@ Test(options, numbers)
         size_t value;
         bool whole;
     } rows[] = {
-        {"0", 0, true}, {"007", 7, true}, {"0x1F", 31, true}, {"0Xff", 255, true}, {" \t12", 12, true}, {"+5", 5, true},
-        {"-1", SIZE_MAX, true}, {"-0x10", -(size_t)16, true}, {"", 0, false}, {"x", 0, false}, {"-", 0, false},
-        {"1k", 1, false}, {"12 ", 12, false}, {"08", 0, false}, {"0x", 0, false}, {"0xg", 0, false}, {"1e3", 1, false},
-        {"99999999999999999999", SIZE_MAX, false}, {"9223372036854775807", SIZE_MAX / 2, true},
-        {"0xffffffffffffffff0", SIZE_MAX, false}, {"- 1", 0, false}, {"--1", 0, false},
+        {"0", 0, true},
+        {"007", 7, true},
+        {"0x1F", 31, true},
+        {"0Xff", 255, true},
+        {" \t12", 12, true},
+        {"+5", 5, true},
+        {"-1", SIZE_MAX, true},
+        {"-0x10", -(size_t)16, true},
+        {"", 0, false},
+        {"x", 0, false},
+        {"-", 0, false},
+        {"1k", 1, false},
+        {"12 ", 12, false},
+        {"08", 0, false},
+        {"0x", 0, false},
+        {"0xg", 0, false},
+        {"1e3", 1, false},
+        {"99999999999999999999", SIZE_MAX, false},
+        {"9223372036854775807", SIZE_MAX / 2, true},
+        {"0xffffffffffffffff0", SIZE_MAX, false},
+        {"- 1", 0, false},
+        {"--1", 0, false},
     };
     for (size_t i = 0; i < COUNT_OF(rows); i++) {
         bool whole;
@@ -125,7 +149,8 @@ Test(options, refusals)
     expect_refused("brim: not a number, ignored: BRIM_STATS=xml\n", "BRIM_STATS=xml");
     expect_refused("brim: out of range, ignored: BRIM_PERTURB=256\n", "BRIM_PERTURB=256");
     expect_refused("brim: out of range, ignored: MALLOC_PERTURB_=-1\n", "MALLOC_PERTURB_=-1");
-    expect_refused("brim: out of range, ignored: glibc.malloc.mmap_max=-1\n", "GLIBC_TUNABLES=glibc.malloc.mmap_max=-1");
+    expect_refused("brim: out of range, ignored: glibc.malloc.mmap_max=-1\n",
+                   "GLIBC_TUNABLES=glibc.malloc.mmap_max=-1");
     expect_refused("brim: out of range, ignored: MALLOC_ARENA_MAX=0\n", "MALLOC_ARENA_MAX=0");
 }
 
@@ -137,7 +162,8 @@ Test(options, malformed_numbers_of_glibc)
         READ("MALLOC_TOP_PAD_=12k");
         _exit(given(OPTION_top_pad, 12) ? 0 : 1);
     }
-    child_expect(&child, 0, "brim: malformed number, read as glibc reads it: MALLOC_TOP_PAD_=12k\n", __FILE__, __LINE__);
+    child_expect(&child, 0, "brim: malformed number, read as glibc reads it: MALLOC_TOP_PAD_=12k\n", __FILE__,
+                 __LINE__);
 }
 
 Test(options, long_values_are_cut)

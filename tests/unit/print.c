@@ -28,7 +28,8 @@ Test(print, arrives_in_order)
         errno = EXDEV;
         print(&out, "%d:%*s|%zu\n", i, width, "x", length);
         check(errno == EXDEV);
-        length += (size_t)snprintf(expected + length, sizeof expected - length, "%d:%*s|%zu\n", i, width, "x", length);
+        length += (size_t)snprintf(expected + length, sizeof expected - length, "%d:%*s|%zu\n", i, width, "x",
+                                   length);
     }
     print_flush(&out);
     print_flush(&out); /* nothing more to write */

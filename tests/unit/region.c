@@ -1,5 +1,5 @@
-/* region.c: runs against a model: taking, aligning, resizing, coalescing, the bins and queues behind them, and what a
-   forked child makes of any half-done operation. */
+/* region.c: runs against a model: taking, aligning, resizing, coalescing, the bins and queues behind them,
+   and what a forked child makes of any half-done operation. */
 #include "unit.h"
 
 #include "allocator/base.h"
@@ -45,7 +45,8 @@ Test(region, dirty_bits)
     bool model[SLICES] = {false};
     struct region region = {.dirty = words};
     for (int step = 0; step < 20000; step++) {
-        size_t index = random_below(&runs.random, SLICES), length = random_below(&runs.random, SLICES - index + 1);
+        size_t index = random_below(&runs.random, SLICES),
+               length = random_below(&runs.random, SLICES - index + 1);
         switch (random_below(&runs.random, 3)) {
         case 0:
             dirty_set(&region, index, length);
@@ -104,7 +105,8 @@ Test(region, coalescing)
             struct run *run = runs_take(&runs, &request);
             heads[i] = run->head;
             at[i] = run_address(run);
-            check(at[i] == first + (size_t)(i + 1) * 5 * SLICE_SIZE); /* one after the other, from one free run */
+            /* One after the other, from one free run. */
+            check(at[i] == first + (size_t)(i + 1) * 5 * SLICE_SIZE);
         }
         struct run *fence = runs_take(&runs, &request);
         check(run_address(fence) == first + 20 * SLICE_SIZE);
@@ -166,7 +168,8 @@ Test(region, best_fit)
     runs_check(&runs);
 }
 
-/* However many runs of about the right size do not fit, a request that needs the top of the region comes to an end. */
+/* However many runs of about the right size do not fit, a request that needs the top of the region comes
+   to an end. */
 Test(region, misfits_do_not_hide_the_top)
 {
     enum { MISFITS = 80 };
@@ -179,7 +182,8 @@ Test(region, misfits_do_not_hide_the_top)
         misfits[i] = runs_take(&runs, &misfit)->head;
         runs_take(&runs, &fence);
     }
-    /* A top of 95 to 110 slices, in the bin of 80 to 95, and first in its list; then the misfits before it. */
+    /* A top of 95 to 110 slices, in the bin of 80 to 95, and first in its list; then the misfits before
+       it. */
     region_policy.top_pad = region_policy.many_pad = 0;
     struct run *top = runs_take(&runs, &fit);
     check(slice_index(&regions[0], top->head) + 95 == load_relaxed(regions[0].count));
@@ -229,8 +233,8 @@ Test(region, region_of)
     check(region_of(NULL) == NULL && region_of(&request) == NULL && region_of(regions) == NULL);
 }
 
-/* Threads that take and release at the same time, purges and trims included: the tiling is right afterwards, and no
-   two of them were ever given the same memory. */
+/* Threads that take and release at the same time, purges and trims included: the tiling is right
+   afterwards, and no two of them were ever given the same memory. */
 static void *churn(void *argument)
 {
     struct runs *own = argument;

@@ -96,7 +96,7 @@ static void step_operation(void (*operation)(void))
     struct step step = {.operation = operation,
                         .repair = region_after_fork,
                         .verify = verify,
-                        .locks = {&regions_lock, &regions[0].growth, &regions[0].lock},
+                        .locks = {&regions_lock},
                         .watched = {{regions, 3 * sizeof *regions}, {&region_count, sizeof region_count}}};
     if (load_relaxed(region_count) != 0) {
         size_t slices = min_size(load_relaxed(region->count) + 20, region->map_open);
@@ -104,6 +104,8 @@ static void step_operation(void (*operation)(void))
         step.watched[2].size = slices * sizeof(struct slice);
         step.watched[3].start = region->dirty;
         step.watched[3].size = 64;
+        step.locks[1] = &regions[0].growth;
+        step.locks[2] = &regions[0].lock;
     }
     check(step_through(&step) >= 10);
     for (size_t i = 0; i < load_relaxed(region_count); i++)
@@ -196,7 +198,8 @@ Test(region_fork, grow_elsewhere)
 {
     take(1);
     void *above = (void *)align_up((uintptr_t)sbrk(0), os_page_size);
-    check(mmap(above, os_page_size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) == above);
+    check(mmap(above, os_page_size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) ==
+          above);
     request = (struct run_request){.slices = 10, .alignment = 1, .grow = true};
     step_operation(operation_take);
     check(load_relaxed(region_count) == 2);

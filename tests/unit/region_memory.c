@@ -1,5 +1,6 @@
-/* region_memory.c: where the memory of runs comes from and when it goes back: growth, a foreign sbrk, a blocked break,
-   limits, trimming, purging; and the promise that a run which is called zero is zero, through all of it. */
+/* region_memory.c: where the memory of runs comes from and when it goes back: growth, a foreign sbrk, a
+   blocked break, limits, trimming, purging; and the promise that a run which is called zero is zero,
+   through all of it. */
 #include "unit.h"
 
 #include "allocator/base.h"
@@ -77,7 +78,8 @@ static void limit_to(int resource, rlim_t bytes)
 static void *block_break(void)
 {
     void *above = (void *)align_up((uintptr_t)sbrk(0), os_page_size);
-    void *page = mmap(above, os_page_size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+    void *page = mmap(above, os_page_size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1,
+                      0);
     check(page == above);
     return page;
 }
@@ -107,8 +109,8 @@ Test(region_memory, grows_by_the_pad)
 
 Test(region_memory, pad_that_cannot_be_had)
 {
-    static const size_t pads[] = {SIZE_MAX, SIZE_MAX - 4096, SIZE_MAX / 2, SIZE_MAX / 2 - 4096, (size_t)1 << 62,
-                                  (size_t)1 << 46, (size_t)1 << 40};
+    static const size_t pads[] = {SIZE_MAX,        SIZE_MAX - 4096, SIZE_MAX / 2,   SIZE_MAX / 2 - 4096,
+                                  (size_t)1 << 62, (size_t)1 << 46, (size_t)1 << 40};
     for (size_t i = 0; i < COUNT_OF(pads); i++) {
         region_policy.top_pad = pads[i];
         struct run *run = take(20);
@@ -118,7 +120,8 @@ Test(region_memory, pad_that_cannot_be_had)
     }
 }
 
-/* Memory that growth adds is zero, as far as it is called zero, whatever it was in an earlier life of the break. */
+/* Memory that growth adds is zero, as far as it is called zero, whatever it was in an earlier life of the
+   break. */
 Test(region_memory, trimmed_and_grown_again)
 {
     region_policy.trim_explicit = true;
@@ -142,7 +145,8 @@ Test(region_memory, foreign_hole)
     unsigned char *foreign = sbrk(100);
     memset(foreign, 0xab, 100);
     struct run *high = take(50);
-    check(in_break_region(high) && run_address(high) >= (uintptr_t)foreign + 100 && (uintptr_t)foreign >= low_end);
+    check(in_break_region(high) && run_address(high) >= (uintptr_t)foreign + 100 &&
+          (uintptr_t)foreign >= low_end);
     runs_check(&runs);
     const struct slice *hole = &regions[0].map[((uintptr_t)foreign - regions[0].base) >> SLICE_SHIFT];
     check(hole->run == 0 || run_kind(hole) == RUN_FOREIGN);
@@ -186,10 +190,12 @@ Test(region_memory, foreign_pieces_at_random)
     runs_check(&runs);
 }
 
-/* Somebody uses the page in which our break ends and lowers the break to there again: that page is not zero. */
+/* Somebody uses the page in which our break ends and lowers the break to there again: that page is not
+   zero. */
 Test(region_memory, foreign_bytes_in_our_last_page)
 {
-    check(sbrk(1) != (void *)-1); /* a break in mid-page, as a program without address randomization starts with */
+    /* A break in mid-page, as a program without address randomization starts with. */
+    check(sbrk(1) != (void *)-1);
     for (int round = 0; round < 50; round++) {
         region_policy.top_pad = random_below(&runs.random, 100 * KIB);
         take(random_between(&runs.random, 1, 4));
@@ -263,7 +269,8 @@ Test(region_memory, fallback_after_fallback)
     size_t bytes = 0;
     while (load_relaxed(region_count) < 4) {
         bool zero;
-        struct slice *head = region_take(&(struct run_request){.slices = 100, .alignment = 4, .grow = true}, &zero);
+        struct slice *head = region_take(&(struct run_request){.slices = 100, .alignment = 4, .grow = true},
+                                         &zero);
         check(head && zero && region_of_slice(head) != &regions[0]);
         run_publish(head, RUN_MEDIUM);
         bytes += 100 * SLICE_SIZE;
@@ -309,19 +316,19 @@ Test(region_memory, one_region_for_all)
 Test(region_memory, forbidden_break)
 {
     static const unsigned errors[] = {0, EPERM};
+    require_seccomp();
     for (size_t i = 0; i < COUNT_OF(errors); i++)
         for (int from_the_start = 0; from_the_start < 2; from_the_start++)
             expect_in_child({
                 if (!from_the_start)
                     runs_run(&runs, 300, 300);
-                if (forbid_brk(errors[i])) {
-                    runs_run(&runs, 1000, 2000);
-                    region_trim_all(0);
-                    runs_check(&runs);
-                    runs_release_all(&runs);
-                    region_trim_all(0);
-                    runs_check(&runs);
-                }
+                forbid_brk(errors[i]);
+                runs_run(&runs, 1000, 2000);
+                region_trim_all(0);
+                runs_check(&runs);
+                runs_release_all(&runs);
+                region_trim_all(0);
+                runs_check(&runs);
             });
 }
 
@@ -330,13 +337,15 @@ Test(region_memory, forbidden_break)
 Test(region_memory, impossible_requests_leave_nothing_behind)
 {
     take(1);
-    static const size_t slices[] = {(size_t)1 << 22, (size_t)1 << 24, (size_t)1 << 28, (size_t)1 << 30, (size_t)1 << 31,
-                                    (size_t)1 << 32, (size_t)1 << 40, (size_t)1 << 46, REQUEST_MAX >> SLICE_SHIFT};
+    static const size_t slices[] = {(size_t)1 << 22, (size_t)1 << 24, (size_t)1 << 28,
+                                    (size_t)1 << 30, (size_t)1 << 31, (size_t)1 << 32,
+                                    (size_t)1 << 40, (size_t)1 << 46, REQUEST_MAX >> SLICE_SHIFT};
     size_t before = virtual_size(), count = load_relaxed(region_count);
     for (size_t i = 0; i < COUNT_OF(slices); i++)
         for (size_t alignment = 1; alignment <= (size_t)1 << 40; alignment <<= 20) {
             if (alignment == 1 && slices[i] <= (size_t)1 << 31 && slices[i] < SIZE_MAX >> SLICE_SHIFT) {
-                uintptr_t there = os_map(slices[i] << SLICE_SHIFT); /* a kernel that overcommits gives all this */
+                /* A kernel that overcommits gives all this. */
+                uintptr_t there = os_map(slices[i] << SLICE_SHIFT);
                 if (there != 0) {
                     os_unmap(there, slices[i] << SLICE_SHIFT);
                     continue;
@@ -350,7 +359,8 @@ Test(region_memory, impossible_requests_leave_nothing_behind)
     runs_check(&runs);
 }
 
-/* RLIMIT_DATA counts a private mapping from when it can be written: nothing that was reserved in vain may stay. */
+/* RLIMIT_DATA counts a private mapping from when it can be written: nothing that was reserved in vain may
+   stay. */
 Test(region_memory, data_limit)
 {
     take(1);

@@ -1,5 +1,5 @@
-/* regret.h: what is taken soon after it was given back counts, what is taken late does not, and all is forgotten in
-   time. The tests move the noted times instead of waiting. */
+/* regret.h: what is taken soon after it was given back counts, what is taken late does not, and all is
+   forgotten in time. The tests move the noted times instead of waiting. */
 #include "unit.h"
 
 #include "allocator/base.h"

@@ -1,6 +1,6 @@
-/* runs.h: a model of a heap of runs, for the tests of the region. It takes, resizes and releases runs at random, knows
-   of each what must be in it, and compares the tiling of every region with what it holds. Include it after the
-   region's rooms. */
+/* runs.h: a model of a heap of runs, for the tests of the region. It takes, resizes and releases runs at
+   random, knows of each what must be in it, and compares the tiling of every region with what it holds.
+   Include it after the region's rooms. */
 #ifndef TESTS_UNIT_RUNS_H
 #define TESTS_UNIT_RUNS_H
 
@@ -32,7 +32,8 @@ static void run_stamp(const struct run *run, size_t from_slice)
 {
     size_t pages_per_slice = SLICE_SIZE / os_page_size;
     for (size_t page = from_slice * pages_per_slice; page < run->slices * pages_per_slice; page++)
-        *page_word(run_address(run), page, false) = *page_word(run_address(run), page, true) = run->stamp + page;
+        for (int last = 0; last < 2; last++)
+            *page_word(run_address(run), page, last) = run->stamp + page;
 }
 
 static void run_verify(const struct run *run, size_t slices)
@@ -72,7 +73,10 @@ static struct run *runs_take(struct runs *runs, const struct run_request *reques
     return run;
 }
 
-static struct run *runs_any(struct runs *runs) { return &runs->run[random_below(&runs->random, runs->count)]; }
+static struct run *runs_any(struct runs *runs)
+{
+    return &runs->run[random_below(&runs->random, runs->count)];
+}
 
 static void runs_release(struct runs *runs, struct run *run)
 {
@@ -106,7 +110,8 @@ static struct run_request random_request(struct random *random)
 {
     size_t most = random_one_in(random, 16) ? 200 : 24;
     return (struct run_request){.slices = random_between(random, 1, random_one_in(random, 2) ? 3 : most),
-                                .alignment = (size_t)1 << (random_one_in(random, 8) ? random_below(random, 6) : 0),
+                                .alignment = (size_t)1
+                                             << (random_one_in(random, 8) ? random_below(random, 6) : 0),
                                 .many = random_one_in(random, 4),
                                 .grow = true};
 }
@@ -122,7 +127,8 @@ static void runs_check(const struct runs *runs)
         for (size_t at = 0; at < load_relaxed(region->count); at += length) {
             const struct slice *head = &region->map[at];
             length = run_length(head);
-            check(run_kind(head) == RUN_MEDIUM || run_kind(head) == RUN_FREE || run_kind(head) == RUN_FOREIGN);
+            check(run_kind(head) == RUN_MEDIUM || run_kind(head) == RUN_FREE ||
+                  run_kind(head) == RUN_FOREIGN);
             medium += run_kind(head) == RUN_MEDIUM;
             slices += run_kind(head) == RUN_MEDIUM ? length : 0;
             for (size_t j = at; run_kind(head) == RUN_FREE && j < at + length; j++)

@@ -1,5 +1,5 @@
-/* slab.c: the free list, forming, remote frees, purging and ownership of one slab, against a model that knows of every
-   block whether it is live and what is in it. */
+/* slab.c: the free list, forming, remote frees, purging and ownership of one slab, against a model that
+   knows of every block whether it is live and what is in it. */
 #include "unit.h"
 
 #include "allocator/base.h"
@@ -42,7 +42,10 @@ static void *slab_next_block(struct slice *slab, bool *clean)
     return block;
 }
 
-static uintptr_t offset_of(const struct slice *slab, const void *block) { return (uintptr_t)block - slab->start; }
+static uintptr_t offset_of(const struct slice *slab, const void *block)
+{
+    return (uintptr_t)block - slab->start;
+}
 
 /* As another thread's free does. True if it is told to notify the owner. */
 static bool free_remotely(struct slice *slab, void *block)
@@ -189,7 +192,8 @@ Test(slab, random_use_of_every_class)
 
 /* ---- forming ---- */
 
-/* A fresh slab touches its pages one after the other, and hands its blocks out in address order, each once. */
+/* A fresh slab touches its pages one after the other, and hands its blocks out in address order, each
+   once. */
 Test(slab, forms_every_block_once_in_address_order)
 {
     for (unsigned class = 0; class < CLASS_COUNT; class ++) {
@@ -418,7 +422,8 @@ Test(slab, remote_word_at_its_limits)
         check(free_remotely(slab, blocks[i]) == (i == 4095));
         uint64_t remote = load_relaxed(slab->remote);
         check(REMOTE_ID(remote) == REMOTE_ID_MAX && REMOTE_WAKE(remote) == 4096);
-        check(REMOTE_COUNT(remote) == i + 1 && LINK_OFFSET(REMOTE_LIST(remote)) == offset_of(slab, blocks[i]));
+        check(REMOTE_COUNT(remote) == i + 1 &&
+              LINK_OFFSET(REMOTE_LIST(remote)) == offset_of(slab, blocks[i]));
     }
     check(slab_take_remote(slab) && slab_free_count(slab) == 4096 && slab_valid(slab));
     for (size_t i = 4096; i-- > 0;)
@@ -487,8 +492,9 @@ static void *sender(void *argument)
     }
 }
 
-/* The owner hands blocks to senders who free them, while it takes the remote list, merges it, frees some itself,
-   and changes the wake count: every block comes back exactly once, PENDING is won exactly once each time. */
+/* The owner hands blocks to senders who free them, while it takes the remote list, merges it, frees some
+   itself, and changes the wake count: every block comes back exactly once, PENDING is won exactly once
+   each time. */
 Test(slab, remote_frees_meet_the_owner)
 {
     struct random random = random_begin();
@@ -556,8 +562,8 @@ static size_t resident_pages(const struct slice *slab)
     return resident;
 }
 
-/* With every combination of live and free blocks around it, a page goes back exactly if no byte of a live block is
-   in it; what is live keeps its contents; what went back is formed again, each block once. */
+/* With every combination of live and free blocks around it, a page goes back exactly if no byte of a live
+   block is in it; what is live keeps its contents; what went back is formed again, each block once. */
 Test(slab, purge_gives_back_idle_pages)
 {
     static struct model model;
@@ -573,12 +579,15 @@ Test(slab, purge_gives_back_idle_pages)
             uint64_t live_pages = 0;
             for (size_t i = 0; i < model.live_count; i++) {
                 uintptr_t offset = offset_of(model.slab, model.live[i]);
-                for (size_t page = offset / os_page_size; page <= (offset + model.size - 1) / os_page_size; page++)
+                for (size_t page = offset / os_page_size; page <= (offset + model.size - 1) / os_page_size;
+                     page++)
                     live_pages |= 1ull << page;
             }
             size_t given = slab_purge(model.slab);
             model_verify_all(&model);
+            size_t pages = (model.capacity * model.size + os_page_size - 1) / os_page_size;
             check(given % os_page_size == 0);
+            check(given / os_page_size + (size_t)__builtin_popcountll(live_pages) <= pages);
             check(resident_pages(model.slab) >= (size_t)__builtin_popcountll(live_pages));
             if (model.size <= os_page_size / 2) /* larger blocks may keep a page that they only share */
                 check(resident_pages(model.slab) == (size_t)__builtin_popcountll(live_pages));
@@ -592,4 +601,23 @@ Test(slab, purge_gives_back_idle_pages)
             slab_destroy(model.slab);
             random = model.random;
         }
+}
+
+/* Pages that the kernel keeps (mlock) are formed again, and not called zero. */
+Test(slab, purge_of_locked_memory)
+{
+    struct slice *slab = slab_begin(class_of(1024));
+    void *blocks[64];
+    bool clean;
+    check(mlock((void *)slab->start, SLICE_SIZE) == 0);
+    for (size_t i = 0; i < 64; i++)
+        memset(blocks[i] = slab_next_block(slab, &clean), 0xab, 1024);
+    for (size_t i = 1; i < 64; i++)
+        slab_push(slab, blocks[i], offset_of(slab, blocks[i]));
+    check(slab_purge(slab) == 0 && slab_valid(slab));
+    for (size_t i = 1; i < 64; i++) {
+        unsigned char *block = slab_next_block(slab, &clean);
+        check(block && (!clean || filled_with(block, 0, 0, 1024)));
+    }
+    check(!slab_next_block(slab, &clean) && *(char *)blocks[0] == (char)0xab);
 }

@@ -1,17 +1,20 @@
-/* step.h: fork at every instruction of an operation.
+/* step.h: what else can happen at every instruction of an operation.
 
-   step_through() runs an operation one instruction at a time (the processor's trap flag) and forks whenever the memory
-   that the test watches has changed since the last time, in up to three ways:
+   step_through() runs an operation one instruction at a time (the processor's trap flag). Whenever the memory
+   that the test watches has changed since the last time, it forks, in up to four ways; each child lives
+   through one of the things that could have happened there, and then verifies that all is well:
 
-     STEP_OTHER    another thread forks: in the child, the one that was in the middle of the operation does not exist,
-                   and whatever lock it held is still taken
-     STEP_SELF     the thread itself forks, as in a signal handler that interrupted the operation: in the child the
-                   handler returns, and the operation runs to its end
-     STEP_BESIDE   the same, while another thread holds every lock that is to be had: in the child that thread does
-                   not exist, and what the locks protect is repaired around the interrupted operation
+     STEP_OTHER    another thread forks: in the child, the one that was in the middle of the operation does
+                   not exist, and whatever lock it held is still taken
+     STEP_SELF     the thread itself forks, as in a signal handler that interrupted the operation: in the
+                   child the handler returns, and the operation runs to its end
+     STEP_BESIDE   the same, while another thread holds every lock that is to be had: in the child that thread
+                   does not exist, and what the locks protect is repaired around the interrupted operation
+     STEP_ACT      no fork at all: another thread does something, as a whole, between two instructions (the
+                   child plays that thread in the handler), and the operation goes on
 
-   In the child the rooms' after-fork repair runs first, as in any child, and then the test's verification. A child
-   that does not come through fails the test, with the number of the instruction. */
+   In the first three the rooms' after-fork repair runs at once, as in any child. A child that does not come
+   through fails the test, with the number of the instruction. */
 #ifndef TESTS_UNIT_STEP_H
 #define TESTS_UNIT_STEP_H
 
@@ -22,14 +25,16 @@
 #include <semaphore.h>
 #include <ucontext.h>
 
-enum step_part { STEP_OTHER, STEP_SELF, STEP_BESIDE };
+enum step_part { STEP_OTHER, STEP_SELF, STEP_BESIDE, STEP_ACT };
 
 struct step {
     void (*operation)(void);
-    void (*begin)(void);                 /* NULL, or what the other thread does before all */
-    void (*repair)(void);                /* NULL, or what a child does at once: for rooms below the fork handler's */
-    void (*verify)(enum step_part part); /* in the child: after the repair (other), else after the operation */
-    struct lock *locks[8];               /* what STEP_BESIDE takes, in the order of their ranks; none: no such step */
+    void (*begin)(void);  /* NULL, or what the other thread does before all */
+    void (*repair)(void); /* NULL, or what a child does at once: for rooms below the fork handler's */
+    void (*verify)(
+        enum step_part part); /* in the child: after the repair (other), else after the operation */
+    void (*act)(void);        /* if not NULL: STEP_ACT, where no lock is held, and nothing else */
+    struct lock *locks[8];    /* all that may be held, in the order of their ranks; none: no STEP_BESIDE */
     struct {
         const void *start;
         size_t size;
@@ -41,7 +46,7 @@ static struct {
     pthread_t other;
     sem_t wanted, done;
     enum { OTHER_FORK, OTHER_TAKE_LOCKS, OTHER_LEAVE_LOCKS, OTHER_END } order; /* to the other thread */
-    bool child; /* this process is one of STEP_SELF or STEP_BESIDE */
+    bool child; /* this process is a child in which the operation goes on */
     enum step_part part;
     size_t forks, instructions;
     uint64_t seen; /* hash of what is watched */
@@ -71,6 +76,8 @@ static pid_t step_fork(void)
         alarm(20);
         if (stepper.step.repair)
             stepper.step.repair();
+        if (stepper.step.act)
+            stepper.step.act();
     }
     return child;
 }
@@ -127,18 +134,32 @@ static void step_order(int order)
         ;
 }
 
+static bool step_holds_lock(void)
+{
+    for (size_t i = 0; i < COUNT_OF(stepper.step.locks); i++)
+        if (stepper.step.locks[i] && load_relaxed(stepper.step.locks[i]->word) != 0)
+            return true;
+    return false;
+}
+
 static void step_trap(int signal_number, siginfo_t *info, void *context)
 {
+    static const char *const names[] = {[STEP_SELF] = "a signal handler",
+                                        [STEP_BESIDE] = "a signal handler, with locks taken",
+                                        [STEP_ACT] = "the test, for another thread to act"};
     (void)signal_number;
     (void)info;
     greg_t *registers = ((ucontext_t *)context)->uc_mcontext.gregs;
     stepper.instructions++;
     uint64_t now = step_hash();
-    if (now == stepper.seen)
+    bool acts = stepper.step.act != NULL;
+    if (now == stepper.seen || (acts && step_holds_lock()))
         return;
     int saved_errno = errno;
-    step_order(OTHER_FORK);
-    for (enum step_part part = STEP_SELF; part <= (stepper.step.locks[0] ? STEP_BESIDE : STEP_SELF); part++) {
+    if (!acts)
+        step_order(OTHER_FORK);
+    enum step_part last = acts ? STEP_ACT : stepper.step.locks[0] ? STEP_BESIDE : STEP_SELF;
+    for (enum step_part part = acts ? STEP_ACT : STEP_SELF; part <= last; part++) {
         if (part == STEP_BESIDE)
             step_order(OTHER_TAKE_LOCKS);
         pid_t child = step_fork();
@@ -149,7 +170,7 @@ static void step_trap(int signal_number, siginfo_t *info, void *context)
             errno = saved_errno;
             return;
         }
-        step_judge(child, part == STEP_SELF ? "a signal handler" : "a signal handler, with locks taken");
+        step_judge(child, names[part]);
         if (part == STEP_BESIDE)
             step_order(OTHER_LEAVE_LOCKS);
     }

@@ -179,7 +179,8 @@ Test(sync, taken_over_from_a_thread_that_is_gone)
     expect_in_child(expect_taken_over());
     check(pthread_create(&threads[1], NULL, waiter, NULL) == 0);
     struct timespec nap = {0, 20 * 1000 * 1000};
-    nanosleep(&nap, NULL); /* as likely as not it sleeps by now: the lock may be held with or without a waiter */
+    nanosleep(&nap,
+              NULL); /* as likely as not it sleeps by now: the lock may be held with or without a waiter */
     expect_in_child(expect_taken_over());
     check(!lock_try(&lock)); /* nothing has changed here */
     sem_post(&enough);

@@ -1,5 +1,5 @@
-/* thread.c: how a thread comes by its arena, and how it leaves it: in the middle of the destructors, before all of
-   them, or after. */
+/* thread.c: how a thread comes by its arena, and how it leaves it: in the middle of the destructors,
+   before all of them, or after. */
 #include "unit.h"
 
 #include "allocator/base.h"
@@ -29,7 +29,7 @@
 
 #include "arenas.h"
 
-enum { CLASS = 19, LARGE = 27 }; /* 1024 and 4096 bytes */
+enum { LARGE = 27 }; /* 4096 bytes */
 
 /* As the dispatch does it: whatever arena the thread has, for one operation. */
 static void *thread_allocate(unsigned class)
@@ -86,7 +86,8 @@ static void *attach(void *seen)
     errno = ERANGE;
     struct arena *arena = thread_enter();
     check(errno == ERANGE);
-    check(arena && thread_home == arena && thread_arena == arena && load_relaxed(arena->state) == ARENA_ACTIVE);
+    check(arena && thread_home == arena && thread_arena == arena &&
+          load_relaxed(arena->state) == ARENA_ACTIVE);
     thread_leave(arena);
     check(thread_home == arena && thread_enter() == arena);
     *(struct arena **)seen = arena;
@@ -258,7 +259,8 @@ static void expect_ends_cleanly(void *(*body)(void *), int threads)
     check(arena_count() <= 2); /* each found the arena of the one before it */
 }
 
-/* Destructors before and after the hook's in each round; blocks that the last of them held are all that stays. */
+/* Destructors before and after the hook's in each round; blocks that the last of them held are all that
+   stays. */
 Test(thread, destructors_use_the_heap)
 {
     keys_create(0, KEYS / 2);
@@ -320,7 +322,8 @@ static size_t resident_pages(const struct slice *slab)
     return resident;
 }
 
-/* A thread with a slab of which one block is live: another's trim makes it give the rest back when it comes by. */
+/* A thread with a slab of which one block is live: another's trim makes it give the rest back when it
+   comes by. */
 static void *hoard(void *unused)
 {
     void *blocks[16], *other;

@@ -1,9 +1,9 @@
-/* unit.h: what the tests of the rooms share: checks, random numbers that can be repeated, and children that are
-   expected to end in a certain way. Include it before the rooms.
+/* unit.h: what the tests of the rooms share: checks, random numbers that can be repeated, and children
+   that are expected to end in a certain way. Include it before the rooms.
 
-   Criterion runs each test in a process of its own, so that each starts with the rooms as they are at program start.
-   A check that fails says where, names the seed and aborts: unlike Criterion's own assertions, that works in any
-   thread and in a forked child, and costs nothing when it holds. */
+   Criterion runs each test in a process of its own, so that each starts with the rooms as they are at
+   program start. A check that fails says where, names the seed and aborts: unlike Criterion's own
+   assertions, that works in any thread and in a forked child, and costs nothing when it holds. */
 #ifndef TESTS_UNIT_H
 #define TESTS_UNIT_H
 
@@ -90,7 +90,10 @@ static inline size_t random_between(struct random *random, size_t least, size_t 
     return least + random_below(random, most - least + 1);
 }
 
-static inline bool random_one_in(struct random *random, size_t chances) { return random_below(random, chances) == 0; }
+static inline bool random_one_in(struct random *random, size_t chances)
+{
+    return random_below(random, chances) == 0;
+}
 
 /* ---- children ---- */
 
@@ -140,33 +143,33 @@ static inline void child_expect(const struct child *child, int expected_end, con
     int end = child_end(child, output, sizeof output);
     if (end == expected_end && strcmp(output, expected_output) == 0)
         return;
-    dprintf(STDERR_FILENO, "%s:%d: a child ended with %d instead of %d and wrote\n%sinstead of\n%s", file, line, end,
-            expected_end, output, expected_output);
+    dprintf(STDERR_FILENO, "%s:%d: a child ended with %d instead of %d and wrote\n%sinstead of\n%s", file,
+            line, end, expected_end, output, expected_output);
     abort();
 }
 
 /* The statements end the process by abort after writing exactly `line` (and a newline). */
-#define expect_fatal(line, ...)                                                                                        \
-    do {                                                                                                               \
-        char expected_[400];                                                                                           \
-        snprintf(expected_, sizeof expected_, "%s\n", line);                                                           \
-        struct child child_ = child_begin();                                                                           \
-        if (child_.process == 0) {                                                                                     \
-            __VA_ARGS__;                                                                                               \
-            _exit(0);                                                                                                  \
-        }                                                                                                              \
-        child_expect(&child_, -SIGABRT, expected_, __FILE__, __LINE__);                                                \
+#define expect_fatal(line, ...)                                                                              \
+    do {                                                                                                     \
+        char expected_[400];                                                                                 \
+        snprintf(expected_, sizeof expected_, "%s\n", line);                                                 \
+        struct child child_ = child_begin();                                                                 \
+        if (child_.process == 0) {                                                                           \
+            __VA_ARGS__;                                                                                     \
+            _exit(0);                                                                                        \
+        }                                                                                                    \
+        child_expect(&child_, -SIGABRT, expected_, __FILE__, __LINE__);                                      \
     } while (0)
 
 /* The statements come through in a forked child. */
-#define expect_in_child(...)                                                                                           \
-    do {                                                                                                               \
-        struct child child_ = child_begin();                                                                           \
-        if (child_.process == 0) {                                                                                     \
-            __VA_ARGS__;                                                                                               \
-            _exit(0);                                                                                                  \
-        }                                                                                                              \
-        child_expect(&child_, 0, "", __FILE__, __LINE__);                                                              \
+#define expect_in_child(...)                                                                                 \
+    do {                                                                                                     \
+        struct child child_ = child_begin();                                                                 \
+        if (child_.process == 0) {                                                                           \
+            __VA_ARGS__;                                                                                     \
+            _exit(0);                                                                                        \
+        }                                                                                                    \
+        child_expect(&child_, 0, "", __FILE__, __LINE__);                                                    \
     } while (0)
 
 #endif

@@ -35,13 +35,24 @@ static uintptr_t os_break_move(intptr_t bytes)
 
 static uintptr_t os_break(void) { return os_break_move(0); }
 
-static void os_break_after_fork(void)
+static bool page_is_mapped(uintptr_t address)
+{
+    unsigned char resident;
+    return mincore((void *)address, os_page_size, &resident) == 0 || errno != ENOMEM;
+}
+
+static bool os_break_after_fork(bool moving)
 {
     int saved_errno = errno;
-    long now = syscall(SYS_brk, 0); /* only read here: libc's brk takes note of what it sets */
-    if (now != -1 && (uintptr_t)now != os_break())
-        brk((void *)now);
+    long kernels = syscall(SYS_brk, 0); /* only read here: libc's brk takes note of what it sets */
+    uintptr_t now = (uintptr_t)kernels;
+    bool good = kernels != -1 && now == os_break();
+    if (kernels != -1 && moving) {
+        uintptr_t top = align_up(now, os_page_size);
+        good = page_is_mapped(top - os_page_size) && !page_is_mapped(top) && brk((void *)now) == 0;
+    }
     errno = saved_errno;
+    return good;
 }
 
 static uintptr_t os_mmap(size_t size, int protection, int flags)

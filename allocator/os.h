@@ -16,9 +16,11 @@ static uint64_t os_init(void);
 static uintptr_t os_break_move(intptr_t bytes);
 /* The break; 0 if libc cannot tell. */
 static uintptr_t os_break(void);
-/* In a child that was forked while another thread moved the break: the kernel may have done so and libc not have noted
-   it. Makes libc's break the kernel's. */
-static void os_break_after_fork(void);
+/* In a forked child: may the break be believed? `moving`: another thread was moving it. The kernel copies where the
+   break is before it waits for the lock under which it copies the mappings, so that what it holds for the break can be
+   older than the memory, and moving it then takes memory away or reports some that is not there; and libc may not
+   have noted yet what the kernel had done, which is mended here. */
+static bool os_break_after_fork(bool moving);
 
 /* Address space without access: counts for RLIMIT_AS, costs neither memory nor commit. 0 on failure. */
 static uintptr_t os_reserve(size_t size);

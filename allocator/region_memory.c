@@ -258,15 +258,17 @@ static bool region_create(const struct run_request *request, size_t seen)
     return created;
 }
 
-/* In a forked child, when the thread that was growing or trimming the break does not exist here: takes what it had
-   announced and not done, or done and not announced, for what it is. */
-static void break_after_fork(struct region *region)
+/* In a forked child: leaves the break alone if it cannot be believed. If the thread that was growing or trimming it
+   does not exist here (`lost`), takes what that had announced and not done, or done and not announced, for what it is. */
+static void break_after_fork(struct region *region, bool lost)
 {
-    os_break_after_fork();
+    if (region->blocked || region->end == 0)
+        return;
+    region->blocked = !os_break_after_fork(lost);
+    if (region->blocked || !lost)
+        return;
     uintptr_t now = os_break();
     size_t count = load_relaxed(region->count);
-    if (region->blocked || now == 0 || region->end == 0)
-        return;
     if (now < region->end && now >= region->base + (count << SLICE_SHIFT))
         region->end = now; /* trimmed */
     size_t ours = min_size((region->end - region->base) >> SLICE_SHIFT, region->capacity);
@@ -472,7 +474,7 @@ static void region_after_fork(void)
         bool purge_lost = region->detached != 0 && region->purger != lock_self();
         if (broken || (purge_lost && !lock_is_mine(&region->lock))) /* ours is half changed, and goes on */
             region_rebuild(region);
-        if (growth_broken && region->is_break)
-            break_after_fork(region);
+        if (region->is_break && !lock_is_mine(&region->growth)) /* ours is half moved, and goes on */
+            break_after_fork(region, growth_broken);
     }
 }

@@ -1,9 +1,12 @@
 /* fork-break.c: fork while another thread moves the break up and down. The child may be caught between the
-   kernel's moving it and libc's noting where it is; nobody will tell it later. What it takes for heap must be
-   there all the same.
+   kernel's moving it and libc's noting where it is; nobody will tell it later. The kernel, too, copies where
+   the break is before it copies what is mapped, and others may move it meanwhile, the more so the longer they
+   make fork wait. What the child takes for heap must be there all the same.
 
    fork-break [FORKS] */
 #include "stress.h"
+
+#include <sys/mman.h>
 
 static atomic_bool stopping;
 static _Atomic size_t moves;
@@ -16,6 +19,17 @@ static void *move_break(void *unused)
         require(p);
         free(p);
         moves++;
+    }
+    return unused;
+}
+
+/* Makes fork wait for the lock of the address space. */
+static void *map_and_unmap(void *unused)
+{
+    while (!stopping) {
+        void *p = mmap(NULL, 1 * MIB, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+        require(p != MAP_FAILED);
+        munmap(p, 1 * MIB);
     }
     return unused;
 }
@@ -37,8 +51,9 @@ int main(int count, char **arguments)
     require(mallopt(M_ARENA_MAX, 1) == 1);
     require(mallopt(M_MMAP_THRESHOLD, 1 << 30) == 1);
     require(mallopt(M_TRIM_THRESHOLD, 128 * 1024) == 1);
-    pthread_t thread;
-    thread_start(&thread, move_break, NULL);
+    pthread_t threads[3];
+    for (size_t i = 0; i < 3; i++)
+        thread_start(&threads[i], i == 0 ? move_break : map_and_unmap, NULL);
     for (size_t i = 0; i < forks; i++) {
         pid_t child = fork();
         if (child < 0)
@@ -48,7 +63,8 @@ int main(int count, char **arguments)
         require_child_success(child);
     }
     stopping = true;
-    thread_join(thread);
+    for (size_t i = 0; i < 3; i++)
+        thread_join(threads[i]);
     printf("the break moved %zu times\n", 2 * moves);
     return 0;
 }

@@ -44,7 +44,7 @@ AddType text/plain .txt
 StartServers 2
 ThreadsPerChild 12
 ServerLimit 4
-KeepAliveTimeout 1
+KeepAlive Off
 MaxRequestWorkers 48
 MaxConnectionsPerChild 150
 DocumentRoot $work/documents
@@ -65,7 +65,8 @@ CONF
     fail "the server did not start"
 }
 
-# fetch WAY ROUND OPTION...: every document, over several connections at a time.
+# fetch WAY ROUND OPTION...: every document, over several connections at a time, each of which serves one (curl gives
+# up when a server that replaces its workers has closed the idle connections that it would use again).
 fetch() {
     local way=$1 round=$2 n
     shift 2

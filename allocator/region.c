@@ -111,19 +111,21 @@ INLINE bool dirty_test(const struct region *region, size_t index)
 
 /* ---- free runs ---- */
 
-static void free_run_insert(struct region *region, size_t index, size_t length)
+/* `dirty` of its slices are. */
+static void free_run_insert(struct region *region, size_t index, size_t length, size_t dirty)
 {
     struct slice *head = &region->map[index];
     region->map[index + length - 1].tail = (uint32_t)length;
-    head->dirty = (uint32_t)dirty_count(region, index, length);
+    head->dirty = (uint32_t)dirty;
     bin_insert(region, (uint32_t)index, length);
-    if (head->dirty != 0)
+    if (dirty != 0)
         age_append(region, (uint32_t)index);
     store_relaxed(region->free_slices, load_relaxed(region->free_slices) + length);
-    region->dirty_slices += head->dirty;
+    region->dirty_slices += dirty;
 }
 
-static void free_run_remove(struct region *region, size_t index, size_t length)
+/* Returns how many of its slices are dirty. */
+static size_t free_run_remove(struct region *region, size_t index, size_t length)
 {
     struct slice *head = &region->map[index];
     bin_remove(region, (uint32_t)index, length);
@@ -131,6 +133,7 @@ static void free_run_remove(struct region *region, size_t index, size_t length)
         age_remove(region, (uint32_t)index);
     store_relaxed(region->free_slices, load_relaxed(region->free_slices) - length);
     region->dirty_slices -= head->dirty;
+    return head->dirty;
 }
 
 /* Length of the free run that ends at `index`, 0 if there is none. A tail may be stale: the head's word decides. */
@@ -142,20 +145,20 @@ static size_t free_run_before(const struct region *region, size_t index)
     return is_free ? tail : 0;
 }
 
-/* Makes [index, index + length), a run of its own, free, and one with its free neighbours. */
-static void free_run_join(struct region *region, size_t index, size_t length)
+/* Makes [index, index + length), a run of its own with so many dirty slices, free, and one with its free neighbours. */
+static void free_run_join(struct region *region, size_t index, size_t length, size_t dirty)
 {
     size_t first = index, joined = length, next = index + length;
     if (next < load_relaxed(region->count) && run_kind(&region->map[next]) == RUN_FREE) {
         size_t next_length = run_length(&region->map[next]);
-        free_run_remove(region, next, next_length);
+        dirty += free_run_remove(region, next, next_length);
         joined += next_length;
     } else {
         next = index;
     }
     size_t before = free_run_before(region, index);
     if (before != 0) {
-        free_run_remove(region, index - before, before);
+        dirty += free_run_remove(region, index - before, before);
         first -= before;
         joined += before;
     }
@@ -164,24 +167,42 @@ static void free_run_join(struct region *region, size_t index, size_t length)
         store_release(region->map[index].run, RUN_WORD(RUN_INSIDE, 0));
     if (next != index)
         store_release(region->map[next].run, RUN_WORD(RUN_INSIDE, 0));
-    free_run_insert(region, first, joined);
+    free_run_insert(region, first, joined, dirty);
 }
 
 /* Cuts the free run [index, index + length) down to [at, at + taken), which becomes RUN_DETACHED; what is left on
-   either side stays free. Stores from the right to the left, so that each leaves a tiling. */
-static void free_run_cut(struct region *region, size_t index, size_t length, size_t at, size_t taken)
+   either side stays free. Stores from the right to the left, so that each leaves a tiling. Returns how many of the
+   taken slices are dirty. */
+static size_t free_run_cut(struct region *region, size_t index, size_t length, size_t at, size_t taken)
 {
-    free_run_remove(region, index, length);
-    size_t right = index + length - (at + taken);
+    size_t dirty = free_run_remove(region, index, length);
+    size_t left = at - index, right = length - left - taken, dirty_left = 0, dirty_right = 0;
+    if (dirty == length) {
+        dirty_left = left;
+        dirty_right = right;
+    } else if (dirty != 0) {
+        dirty_left = dirty_count(region, index, left);
+        dirty_right = dirty_count(region, at + taken, right);
+    }
     if (right != 0)
         store_release(region->map[at + taken].run, RUN_WORD(RUN_FREE, right));
     store_release(region->map[at].run, RUN_WORD(RUN_DETACHED, taken));
-    if (at != index) {
-        store_release(region->map[index].run, RUN_WORD(RUN_FREE, at - index));
-        free_run_insert(region, index, at - index);
+    if (left != 0) {
+        store_release(region->map[index].run, RUN_WORD(RUN_FREE, left));
+        free_run_insert(region, index, left, dirty_left);
     }
     if (right != 0)
-        free_run_insert(region, at + taken, right);
+        free_run_insert(region, at + taken, right, dirty_right);
+    return dirty - dirty_left - dirty_right;
+}
+
+/* The slices from `index` on are handed out: they will be written to. `dirty` of them have been before. */
+static void slices_leave(struct region *region, size_t index, size_t length, size_t dirty)
+{
+    if (dirty == length)
+        return;
+    regret_take(&region->regret, length - dirty);
+    dirty_set(region, index, length);
 }
 
 /* ---- taking ---- */
@@ -234,11 +255,9 @@ static struct slice *region_take_free(struct region *region, const struct run_re
     size_t index, at;
     lock_acquire(&region->lock);
     if (load_relaxed(region->free_slices) >= request->slices && region_find(region, request, &index, &at)) {
-        free_run_cut(region, index, run_length(&region->map[index]), at, request->slices);
-        size_t dirty = dirty_count(region, at, request->slices);
-        regret_take(&region->regret, request->slices - dirty);
+        size_t dirty = free_run_cut(region, index, run_length(&region->map[index]), at, request->slices);
+        slices_leave(region, at, request->slices, dirty);
         *zero = dirty == 0;
-        dirty_set(region, at, request->slices);
         head = &region->map[at];
         run_in_hand = true;
     }
@@ -282,7 +301,8 @@ static void region_release(struct slice *head)
 {
     struct region *region = region_of_slice(head);
     lock_acquire(&region->lock);
-    free_run_join(region, slice_index(region, head), run_length(head));
+    size_t length = run_length(head);
+    free_run_join(region, slice_index(region, head), length, length);
     run_in_hand = false;
     struct region_due due = region_due(region);
     lock_release(&region->lock);
@@ -302,16 +322,14 @@ static bool region_resize(struct slice *head, size_t slices)
         done = next < load_relaxed(region->count) && run_kind(&region->map[next]) == RUN_FREE &&
                run_length(&region->map[next]) >= more;
         if (done) {
-            free_run_cut(region, next, run_length(&region->map[next]), next, more);
-            regret_take(&region->regret, more - dirty_count(region, next, more));
-            dirty_set(region, next, more);
+            slices_leave(region, next, more, free_run_cut(region, next, run_length(&region->map[next]), next, more));
             store_release(head->run, RUN_WORD(RUN_MEDIUM, slices));
             store_release(region->map[next].run, RUN_WORD(RUN_INSIDE, 0));
         }
     } else if (slices < length) {
         store_release(region->map[index + slices].run, RUN_WORD(RUN_DETACHED, length - slices));
         store_release(head->run, RUN_WORD(RUN_MEDIUM, slices));
-        free_run_join(region, index + slices, length - slices);
+        free_run_join(region, index + slices, length - slices, length - slices);
         due = region_due(region);
     }
     lock_release(&region->lock);
@@ -406,7 +424,7 @@ static void region_rebuild(struct region *region)
             run_settle(region, i, length);
         if (is_free) {
             dirty_set(region, i, length); /* the bits may be half changed: take nothing to be zero */
-            free_run_insert(region, i, length);
+            free_run_insert(region, i, length, length);
         }
     }
 }
@@ -433,6 +451,8 @@ VALIDITY bool region_valid(struct region *region)
             while (in_bin != NO_SLICE && in_bin != i)
                 in_bin = region->map[in_bin].bin_next;
             valid = valid && in_bin == i;
+        } else if (kind == RUN_SLAB || kind == RUN_MEDIUM) {
+            valid = valid && dirty_count(region, i, length) == length;
         }
         was_free = kind == RUN_FREE;
         for (size_t inside = i + 1; valid && kind != RUN_DETACHED && inside < i + length; inside++)

@@ -92,7 +92,7 @@ static void region_append(struct region *region, size_t from, size_t to)
         store_release(region->map[from].run, RUN_WORD(RUN_DETACHED, to - from));
         store_release(region->count, to);
         regret_take(&region->regret, to - from);
-        free_run_join(region, from, to - from);
+        free_run_join(region, from, to - from, dirty_count(region, from, to - from));
     } else {
         store_release(region->count, to);
     }
@@ -319,7 +319,7 @@ static bool break_trim(struct region *region, size_t pad)
         store_release(region->map[first].run, kept > first ? RUN_WORD(RUN_FREE, kept - first) : 0);
         store_release(region->count, kept);
         if (kept > first)
-            free_run_insert(region, first, kept - first);
+            free_run_insert(region, first, kept - first, dirty_count(region, first, kept - first));
         for (size_t i = kept; i < count; i++)
             store_release(region->map[i].run, RUN_WORD(RUN_INSIDE, 0));
     }
@@ -385,7 +385,7 @@ static bool region_purge_oldest(struct region *region, size_t keep)
     region->detached = 0;
     region->purger = NULL;
     size_t left = dirty_count(region, index, length);
-    free_run_join(region, index, length);
+    free_run_join(region, index, length, left);
     regret_give(&region->regret, dirty - left);
     region->discarded += (dirty - left) << SLICE_SHIFT;
     lock_release(&region->lock);

@@ -31,15 +31,23 @@
 #define SLAB_SLICES_MAX 4
 
 struct size_class {
-    uint64_t reciprocal; /* ceil(2^64 / block size): offset * reciprocal (mod 2^64) < reciprocal iff it divides */
+    /* An offset in a slab is a block's start iff offset * reciprocal (mod 2^32) < limit. The reciprocal is
+       ceil(2^32 / block size): at the start of block n the product is n times what rounding up added, elsewhere it
+       is a reciprocal or more. */
+    uint32_t reciprocal, limit;
     uint32_t block_size;
     uint16_t capacity; /* blocks per slab */
     uint8_t slices;
     uint8_t lender; /* the class whose slab serves this one until it has earned its own; itself if none does */
 };
 
-#define CLASS_ROW(index, below, size, slab_slices, from)                                                                     \
-    [index] = {UINT64_MAX / (size) + 1, (size), (slab_slices)*SLICE_SIZE / (size), (slab_slices), (from)},
+#define CLASS_CAPACITY(size, slab_slices) ((slab_slices)*SLICE_SIZE / (size))
+#define CLASS_RECIPROCAL(size) (((1ull << 32) + (size)-1) / (size))
+#define CLASS_LIMIT(size, slab_slices)                                                                                 \
+    ((CLASS_CAPACITY(size, slab_slices) - 1) * (CLASS_RECIPROCAL(size) * (size) - (1ull << 32)) + 1)
+#define CLASS_ROW(index, below, size, slab_slices, from)                                                               \
+    [index] = {CLASS_RECIPROCAL(size), CLASS_LIMIT(size, slab_slices), (size), CLASS_CAPACITY(size, slab_slices),      \
+               (slab_slices), (from)},
 static const struct size_class size_classes[CLASS_COUNT] = {CLASS_LIST(CLASS_ROW)};
 #undef CLASS_ROW
 
@@ -48,10 +56,11 @@ static const struct size_class size_classes[CLASS_COUNT] = {CLASS_LIST(CLASS_ROW
 static const uint8_t class_by_step[CLASS_MAX / 16 + 1] = {CLASS_LIST(CLASS_RANGE)};
 #undef CLASS_RANGE
 
-#define CLASS_CHECK(index, below, size, slab_slices, from)                                                                   \
+#define CLASS_CHECK(index, below, size, slab_slices, from)                                                             \
     static_assert((size) % 16 == 0 && (size) > (below) && (slab_slices) <= SLAB_SLICES_MAX &&                          \
-                      (slab_slices)*SLICE_SIZE / (size) >= 8 && (slab_slices)*SLICE_SIZE / (size) <= 4096 &&           \
-                      (index) < CLASS_COUNT && (from) >= (index),                                                                          \
+                      CLASS_CAPACITY(size, slab_slices) >= 8 && CLASS_CAPACITY(size, slab_slices) <= 4096 &&           \
+                      (index) < CLASS_COUNT && (from) >= (index) &&                                                    \
+                      CLASS_LIMIT(size, slab_slices) <= CLASS_RECIPROCAL(size),                                        \
                   "size class " #index);
 CLASS_LIST(CLASS_CHECK)
 #undef CLASS_CHECK

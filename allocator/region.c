@@ -373,7 +373,7 @@ static void run_settle(struct region *region, size_t index, size_t length)
     for (size_t i = 1; i < length; i++) {
         store_relaxed(head[i].run, RUN_WORD(RUN_INSIDE, 0));
         store_relaxed(head[i].owner, NULL);
-        head[i].back = slab ? (uint32_t)(i * sizeof *head) : 0;
+        head[i].back = slab ? i * sizeof *head : 0;
     }
 }
 

@@ -51,10 +51,9 @@ struct slice {
     uintptr_t start;       /* address of the first block; set before the slab hands out a block */
     _Atomic uint64_t head; /* free list: see link in slab.h. Owner; statistics read it, stale is harmless */
     uint64_t wake;         /* a push that makes head <= wake (a list so long) leaves the fast path. Owner */
-    uint64_t reciprocal;   /* of the block size; 0 while purged: every free then takes the slow path. Owner */
-    _Atomic uint64_t unformed; /* bit per page: no block that starts in it is formed. Owner; others read the bit of a
-                                  live block, which does not change */
-    uint32_t back;         /* bytes back to the head slice's descriptor. Set with start */
+    uint32_t reciprocal;   /* of the block size: see size_class. Set with start */
+    uint32_t limit;        /* of offset * reciprocal; 0 while purged: every free then takes the slow path. Owner */
+    size_t back;           /* bytes back to the head slice's descriptor. Set with start */
     _Atomic uint16_t formed; /* blocks formed: free, remote or live. Owner; statistics read it, stale is harmless */
     uint8_t size_class;    /* set with start */
     uint8_t state;         /* enum slab_state. Owner */
@@ -73,6 +72,8 @@ struct slice {
             uint32_t dirty; /* slices that are dirty */
         };
     };
+    _Atomic uint64_t unformed; /* bit per page: no block that starts in it is formed. Owner; others read the bit of a
+                                  live block, which does not change */
     uint32_t tail;          /* in the last slice of a free run: its length. Region lock */
     uint16_t noted_free;    /* slab: free blocks that its arena has noted as idle. Owner */
     uint16_t looked_free;   /* slab: free blocks that the last look for idle pages left. Owner */

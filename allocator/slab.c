@@ -26,6 +26,7 @@ static void slab_create(struct slice *head, unsigned class, struct arena *owner,
     store_relaxed(head->head, LINK_EMPTY);
     head->wake = WAKE_NEVER;
     head->reciprocal = row->reciprocal;
+    head->limit = row->limit;
     head->size_class = (uint8_t)class;
     head->state = SLAB_OPEN;
     store_relaxed(head->formed, 0);
@@ -39,7 +40,7 @@ static void slab_create(struct slice *head, unsigned class, struct arena *owner,
     store_relaxed(head->orphan, 0);
     store_relaxed(head->remote, REMOTE_OWNED_BY(owner_id, REMOTE_WAKE_NEVER));
     for (unsigned i = 1; i < row->slices; i++)
-        head[i].back = (uint32_t)(i * sizeof *head);
+        head[i].back = i * sizeof *head;
     store_relaxed(head->owner, owner);
     run_publish(head, RUN_SLAB);
 }
@@ -109,7 +110,7 @@ static bool slab_form(struct slice *slab, bool *clean)
     store_relaxed(slab->formed, (uint16_t)(slab->formed + (end_block - first_block)));
     if ((unformed & ~pages) == 0 && slab->purged) {
         slab->purged = false;
-        slab->reciprocal = slab_class(slab)->reciprocal;
+        slab->limit = slab_class(slab)->limit;
     }
     store_release(slab->head, head);
     return true;
@@ -195,7 +196,7 @@ static void slab_settle(struct slice *slab)
 {
     store_relaxed(slab->formed, (uint16_t)slab_count_formed(slab));
     slab->purged = load_relaxed(slab->unformed) != 0; /* perhaps: then frees had better look */
-    slab->reciprocal = slab->purged ? 0 : slab_class(slab)->reciprocal;
+    slab->limit = slab->purged ? 0 : slab_class(slab)->limit;
     slab->noted_free = slab->looked_free = 0;
 }
 
@@ -296,7 +297,7 @@ static void slab_unform(struct slice *slab, uint64_t pages, const uint64_t *bits
     }
     store_relaxed(slab->unformed, load_relaxed(slab->unformed) | unformed);
     slab->purged = true;
-    slab->reciprocal = 0;
+    slab->limit = 0;
     store_relaxed(slab->formed, (uint16_t)(slab->formed - gone));
     store_release(slab->head, head);
 }

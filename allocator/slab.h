@@ -86,13 +86,13 @@ INLINE void *slab_pop(struct slice *slab)
 /* True if the first word of the block being freed says that it may be free already. */
 INLINE bool slab_double_free_candidate(const void *block)
 {
-    return *(const block_word *)block * process_key.decode >= LINK_LOWEST;
+    return *(const block_word *)block * process_key.decode > LINK_LOWEST;
 }
 
 /* True if `offset` is that of a block, and no page of the slab is purged. */
 INLINE bool slab_is_block(const struct slice *slab, uintptr_t offset)
 {
-    return offset * slab->reciprocal < slab->reciprocal;
+    return (uint32_t)offset * slab->reciprocal < slab->limit;
 }
 
 /* The head of a list on which the block at `offset` has been pushed. */

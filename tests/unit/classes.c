@@ -41,18 +41,14 @@ Test(classes, rows)
         check(size_classes[class_of(size)].block_size == size);
 }
 
-/* `offset * reciprocal < reciprocal` tells the start of a block from its inside, for every offset in a
-   slab; and beyond it, where the look-up of a wild pointer may end up. */
+/* Reciprocal and limit tell the start of a block from its inside and from the slab's tail, for every offset. */
 Test(classes, reciprocal_is_exact)
 {
     for (unsigned class = 0; class < CLASS_COUNT; class ++) {
         const struct size_class *row = &size_classes[class];
-        size_t remainder = 0;
-        for (uint64_t offset = 0; offset < 2 * SLAB_SLICES_MAX * SLICE_SIZE; offset++) {
-            check((offset * row->reciprocal < row->reciprocal) == (remainder == 0));
-            if (++remainder == row->block_size)
-                remainder = 0;
-        }
+        for (uint32_t offset = 0; offset < row->slices * SLICE_SIZE; offset++)
+            check((offset * row->reciprocal < row->limit) ==
+                  (offset % row->block_size == 0 && offset / row->block_size < row->capacity));
     }
 }
 

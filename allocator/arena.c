@@ -4,25 +4,32 @@
 static const struct slice slab_none = {.head = LINK_EMPTY, .wake = WAKE_NEVER};
 static const struct arena arena_none = {.open = {[0 ... CLASS_COUNT - 1] = SLAB_NONE}};
 
-/* ---- lists of slabs ---- */
-
-static void list_add(struct slice **list, struct slice *slab)
-{
-    slab->previous = NULL;
-    slab->next = *list;
-    if (*list)
-        (*list)->previous = slab;
-    *list = slab;
-}
+/* ---- lists of slabs: the first one's `previous` is the last; the last one's `next` is NULL ---- */
 
 static void list_remove(struct slice **list, struct slice *slab)
 {
     if (slab->next)
         slab->next->previous = slab->previous;
-    if (slab->previous)
-        slab->previous->next = slab->next;
     else
+        (*list)->previous = slab->previous;
+    if (*list == slab)
         *list = slab->next;
+    else
+        slab->previous->next = slab->next;
+}
+
+/* A sparse slab goes to the end: what is fuller is used first, so that the sparse ones may become empty. */
+static void list_add(struct slice **list, struct slice *slab)
+{
+    struct slice *first = *list;
+    slab->previous = first ? first->previous : slab;
+    slab->next = slab->sparse ? NULL : first;
+    if (first && slab->sparse)
+        first->previous->next = slab;
+    else
+        *list = slab;
+    if (first)
+        first->previous = slab;
 }
 
 static struct slice **list_of(struct arena *arena, const struct slice *slab)
@@ -30,15 +37,38 @@ static struct slice **list_of(struct arena *arena, const struct slice *slab)
     return slab->state == SLAB_PARTIAL ? &arena->partial[slab->size_class] : &arena->waiting[slab->size_class];
 }
 
+/* ---- idle bytes: what has become free in slabs that are not open since those were last looked at ---- */
+
+/* Of all arenas and orphans. Counts modulo 2^64, so that a passing error (of a child forked half-way) passes. */
+static _Atomic size_t idle_total;
+
+static size_t slab_idle(const struct slice *slab)
+{
+    size_t count = slab_free_count(slab);
+    return count > slab->looked_free ? count - slab->looked_free : 0;
+}
+
+/* Notes so many blocks of the slab as idle; what that adds to the account of whoever keeps the slab. */
+static size_t idle_renote(struct slice *slab, size_t blocks)
+{
+    size_t bytes = (blocks - slab->noted_free) * slab_class(slab)->block_size;
+    slab->noted_free = (uint16_t)blocks;
+    if (bytes != 0)
+        atomic_fetch_add_explicit(&idle_total, bytes, memory_order_relaxed);
+    return bytes;
+}
+
 /* ---- orphans: nobody's slabs that have free blocks, by class ---- */
 
 static struct {
     struct lock lock; /* RANK_ORPHANS */
     _Atomic(struct slice *) first[CLASS_COUNT]; /* changed under the lock; read without it only to skip it */
+    _Atomic size_t idle;                        /* noted of them; changed under the lock */
 } orphans = {.lock = {.rank = RANK_ORPHANS}};
 
 static void orphan_remove(struct slice *slab)
 {
+    store_relaxed(orphans.idle, load_relaxed(orphans.idle) + idle_renote(slab, 0));
     struct slice *first = load_relaxed(orphans.first[slab->size_class]);
     list_remove(&first, slab);
     store_relaxed(orphans.first[slab->size_class], first);
@@ -47,6 +77,7 @@ static void orphan_remove(struct slice *slab)
 
 static void orphan_add(struct slice *slab)
 {
+    store_relaxed(orphans.idle, load_relaxed(orphans.idle) + idle_renote(slab, slab_idle(slab)));
     struct slice *first = load_relaxed(orphans.first[slab->size_class]);
     list_add(&first, slab);
     store_relaxed(orphans.first[slab->size_class], first);
@@ -104,52 +135,47 @@ static uint64_t slab_enough(const struct slice *slab)
 
 static void slab_reconsider(struct arena *arena, struct slice *slab, bool drained);
 
-static _Atomic size_t idle_total; /* of all arenas; a stale value only moves the moment of a purge */
-
-/* Notes what has become free in a partial slab. */
-static void idle_note(struct arena *arena, struct slice *slab)
+/* Looks through the arena's partial slabs, a few classes or slabs at each call, so that nobody waits for long, and gives
+   back their idle pages; not of those that are next to be opened. Done when all have been looked at. */
+static size_t arena_purge_partial(struct arena *arena)
 {
-    size_t count = slab_free_count(slab);
-    if (count > slab->noted_free) {
-        size_t bytes = (count - slab->noted_free) * slab_class(slab)->block_size;
-        arena->idle += bytes;
-        atomic_fetch_add_explicit(&idle_total, bytes, memory_order_relaxed);
-    }
-    slab->noted_free = (uint16_t)count;
-}
-
-static void idle_forget(struct arena *arena, size_t bytes)
-{
-    bytes = min_size(bytes, arena->idle);
-    arena->idle -= bytes;
-    atomic_fetch_sub_explicit(&idle_total, bytes, memory_order_relaxed);
-}
-
-/* The slab is no longer a partial one. */
-static void idle_leave(struct arena *arena, struct slice *slab)
-{
-    idle_forget(arena, slab->noted_free * (size_t)slab_class(slab)->block_size);
-    slab->noted_free = 0;
-}
-
-/* Gives back the idle pages of the partial slabs if there is more idle than the budget allows. Those that were
-   touched last, at the front of their lists, are likely to be used next: they are left alone. */
-static void arena_purge(struct arena *arena)
-{
-    size_t total = load_relaxed(idle_total), budget = region_purge_budget();
-    if (total <= budget || arena->idle < total / 8 || total <= budget + regret_now(&arena->regret))
-        return;
+    enum { LOOKS_MAX = 64 };
     size_t given = 0;
-    for (unsigned class = 0; class < CLASS_COUNT; class ++) {
-        struct slice *slab = arena->partial[class], *next;
-        for (slab = slab ? slab->next : NULL; slab; slab = next) {
+    unsigned looks = 0;
+    for (; arena->purge_next < CLASS_COUNT; arena->purge_next++) {
+        struct slice *first = arena->partial[arena->purge_next], *next;
+        for (struct slice *slab = first; slab; slab = next) {
             next = slab->next;
+            if (slab->noted_free == 0)
+                continue;
+            if (slab == first && !slab->sparse) {
+                arena->idle_spared += slab->noted_free * (size_t)slab_class(slab)->block_size;
+                continue;
+            }
+            if (looks++ == LOOKS_MAX)
+                return given;
             given += slab_purge(slab);
             slab_reconsider(arena, slab, false);
         }
     }
-    idle_forget(arena, arena->idle);
-    regret_give(&arena->regret, given);
+    return given;
+}
+
+/* Gives back idle pages, the arena's own and those of orphans, if there is more idle than the budget allows. */
+static void arena_purge(struct arena *arena)
+{
+    size_t total = load_relaxed(idle_total), budget = region_purge_budget(), worth = total / 8, given = 0;
+    arena->idle_spared = min_size(arena->idle_spared, arena->idle); /* some of it was used since */
+    /* The budget is an eighth of what is live: regret may make it three. */
+    if (total > budget && (ptrdiff_t)total > 0 && total > budget + regret_now(&arena->regret, 2 * budget)) {
+        if (arena->purge_next == CLASS_COUNT && arena->idle - arena->idle_spared >= worth)
+            arena->idle_spared = arena->purge_next = 0;
+        if (load_relaxed(orphans.idle) >= worth)
+            given += arena_purge_orphans(arena);
+    }
+    given += arena_purge_partial(arena);
+    if (given != 0)
+        regret_give(&arena->regret, given);
 }
 
 /* The number of free blocks at which a slab that has `sum` wants to be looked at next. */
@@ -166,7 +192,7 @@ static uint64_t slab_next_look(const struct slice *slab, uint64_t sum)
 static void slab_reconsider(struct arena *arena, struct slice *slab, bool drained)
 {
     if (slab->state == SLAB_PARTIAL)
-        idle_note(arena, slab);
+        arena->idle += idle_renote(slab, slab_idle(slab));
     for (;;) {
         uint64_t remote = load_acquire(slab->remote);
         uint64_t local = slab_free_count(slab), sum = local + REMOTE_COUNT(remote);
@@ -180,7 +206,7 @@ static void slab_reconsider(struct arena *arena, struct slice *slab, bool draine
             return;
         }
         if (sum == slab->formed) {
-            idle_leave(arena, slab);
+            arena->idle += idle_renote(slab, 0);
             list_remove(list_of(arena, slab), slab);
             slab_destroy(slab);
             return;
@@ -189,6 +215,11 @@ static void slab_reconsider(struct arena *arena, struct slice *slab, bool draine
         if (slab->state == SLAB_WAITING && (sum >= slab_enough(slab) || load_relaxed(slab->unformed) != 0)) {
             list_remove(&arena->waiting[slab->size_class], slab);
             slab->state = SLAB_PARTIAL;
+            list_add(&arena->partial[slab->size_class], slab);
+        }
+        if (slab->state == SLAB_PARTIAL && !slab->sparse && (slab->formed - sum) * 2 < slab_class(slab)->capacity) {
+            list_remove(&arena->partial[slab->size_class], slab);
+            slab->sparse = true;
             list_add(&arena->partial[slab->size_class], slab);
         }
         uint64_t missing = slab_next_look(slab, sum) - sum;
@@ -202,8 +233,10 @@ static void slab_reconsider(struct arena *arena, struct slice *slab, bool draine
 
 static void slab_open(struct arena *arena, struct slice *slab)
 {
-    idle_leave(arena, slab);
+    arena->idle += idle_renote(slab, 0);
+    slab->looked_free = 0;
     slab->state = SLAB_OPEN;
+    slab->sparse = false;
     slab->wake = WAKE_NEVER;
     arena->open[slab->size_class] = slab;
     while (!slab_set_remote_wake(slab, load_relaxed(slab->remote), REMOTE_WAKE_NEVER, false))
@@ -213,6 +246,7 @@ static void slab_open(struct arena *arena, struct slice *slab)
 static void slab_wait(struct arena *arena, struct slice *slab)
 {
     slab->state = SLAB_WAITING;
+    slab->sparse = false;
     list_add(&arena->waiting[slab->size_class], slab);
 }
 
@@ -408,7 +442,6 @@ static bool arena_trim(struct arena *arena)
                 slab_reconsider(arena, slab, false);
             }
     }
-    idle_forget(arena, arena->idle);
     return any;
 }
 
@@ -416,9 +449,9 @@ static bool arena_trim(struct arena *arena)
 
 static bool list_valid(struct arena *arena, struct slice *slab, unsigned class, enum slab_state state)
 {
-    for (const struct slice *previous = NULL; slab; previous = slab, slab = slab->next)
-        if (slab->previous != previous || slab->state != state || slab->size_class != class ||
-            load_relaxed(slab->owner) != arena || REMOTE_ID(load_relaxed(slab->remote)) != arena->id ||
+    for (const struct slice *previous = slab ? slab->previous : NULL; slab; previous = slab, slab = slab->next)
+        if (slab->previous != previous || (previous->next && previous->next != slab) || slab->state != state ||
+            slab->size_class != class || load_relaxed(slab->owner) != arena || REMOTE_ID(load_relaxed(slab->remote)) != arena->id ||
             !slab_valid(slab))
             return false;
     return true;

@@ -19,8 +19,9 @@
    (the next power of two): open[class] points to that slab, too, which costs the fast path nothing.
 
    Purging. A partial slab wakes at each further quarter of free blocks, too, and what has become free is noted as
-   idle. When all arenas' idle bytes exceed a budget, the thread that noticed looks through its own partial slabs and
-   gives back the whole pages in which no block is live (slab_purge); what is left is not noted again.
+   idle. When all arenas' and orphans' idle bytes exceed a budget, the thread that noticed looks through its own partial
+   slabs, or the orphans, and gives back the whole pages in which no block is live (slab_purge); what is left is not
+   noted again.
 
    The wake counts of the local and the remote list are each set to half of what is missing, so that one of the two
    must be reached before the sum is, and the sum is looked at O(log) times.
@@ -41,7 +42,9 @@ struct arena {
     struct slice *waiting[CLASS_COUNT];
     uint8_t borrows[CLASS_COUNT]; /* times a class was refilled from its lender's slab */
     struct regret regret;         /* in bytes: by how much purging its slabs was too eager */
-    size_t idle;                  /* bytes freed in its partial slabs since those were last purged */
+    size_t idle;                  /* bytes freed in its partial slabs since those were last looked at */
+    size_t idle_spared;           /* of it, what the last look left alone */
+    unsigned purge_next;          /* class whose partial slabs are looked at next; CLASS_COUNT: none are */
     uint32_t orders_seen;         /* see thread_orders */
     uint32_t id;                  /* 1 or more; constant */
     struct arena *idle_next;      /* arenas' lock */
@@ -66,10 +69,10 @@ static void *arena_refill(struct arena *arena, unsigned class, bool *clean);
 static void arena_wake(struct arena *arena, struct slice *slab);
 /* Frees a block of a slab that is not this arena's: claims the slab if nobody owns it, else tells the owner. */
 static void arena_release_foreign(struct arena *arena, struct slice *slab, void *block, uintptr_t offset);
-/* Gives back what the arena's slabs hold of free whole pages, and what slabs of ended threads do. Its thread only. True
-   if anything went back. */
+/* Gives back what the arena's slabs hold of free whole pages. Its thread only. True if anything went back. */
 static bool arena_trim(struct arena *arena);
-static bool arena_trim_orphans(struct arena *arena);
+/* The same for the slabs that ended threads left. For `arena`'s thread. Bytes. */
+static size_t arena_purge_orphans(struct arena *arena);
 static struct arena *arena_by_id(uint32_t id);
 static uint32_t arena_count(void); /* ids 1 to this exist */
 static void arena_after_fork(const struct arena *mine);

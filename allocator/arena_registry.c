@@ -65,6 +65,7 @@ static struct arena *arena_create(void)
         return NULL;
     for (unsigned class = 0; class < CLASS_COUNT; class ++)
         arena->open[class] = SLAB_NONE;
+    arena->purge_next = CLASS_COUNT;
     arena->id = id;
     store_relaxed(arena->state, ARENA_ACTIVE);
     store_release(*arena_place(id), arena);
@@ -92,7 +93,7 @@ static struct arena *arena_obtain(void)
 /* Lets go of one slab that is in no list. */
 static void slab_leave(struct arena *arena, struct slice *slab)
 {
-    idle_leave(arena, slab);
+    arena->idle += idle_renote(slab, 0);
     slab_merge_remote(slab);
     bool empty = slab_free_count(slab) == slab->formed && !(load_acquire(slab->remote) & REMOTE_PENDING);
     bool full = slab_free_count(slab) == 0 && load_relaxed(slab->unformed) == 0;
@@ -104,14 +105,14 @@ static void slab_leave(struct arena *arena, struct slice *slab)
     }
 }
 
-static bool arena_trim_orphans(struct arena *arena)
+static size_t arena_purge_orphans(struct arena *arena)
 {
-    bool any = false;
+    size_t given = 0;
     for (unsigned class = 0; class < CLASS_COUNT; class ++) {
         struct slice *adopted = NULL, *slab;
         while ((slab = orphan_adopt(arena, class))) {
             slab_merge_remote(slab);
-            any |= slab_purge(slab) != 0;
+            given += slab_purge(slab);
             slab->next = adopted;
             adopted = slab;
         }
@@ -120,7 +121,7 @@ static bool arena_trim_orphans(struct arena *arena)
             slab_leave(arena, slab);
         }
     }
-    return any;
+    return given;
 }
 
 static void arena_retire(struct arena *arena)
@@ -140,7 +141,7 @@ static void arena_retire(struct arena *arena)
                     slab_leave(arena, slab);
                 }
         }
-        idle_forget(arena, arena->idle); /* what the account of an idle arena has wrong would stay wrong for good */
+        arena_purge(arena);
         lock_acquire(&arenas.lock);
         atomic_store(&arena->state, ARENA_IDLE);
         if (!arena->idle_listed) {
@@ -168,6 +169,8 @@ static void arena_after_fork(const struct arena *mine)
         if (arena != mine && load_relaxed(arena->state) == ARENA_ACTIVE)
             store_relaxed(arena->state, ARENA_DEAD);
     }
+    if (mine)
+        store_relaxed(idle_total, mine->idle + load_relaxed(orphans.idle)); /* the dead ones' is nobody's to give */
     if (broken) {
         arenas.spare = arenas.spare_end = 0; /* perhaps half set */
         arenas.idle = NULL;
@@ -184,6 +187,8 @@ static void arena_after_fork(const struct arena *mine)
         return;
     for (unsigned class = 0; class < CLASS_COUNT; class ++)
         store_relaxed(orphans.first[class], NULL);
+    store_relaxed(idle_total, load_relaxed(idle_total) - load_relaxed(orphans.idle));
+    store_relaxed(orphans.idle, 0);
     for (size_t i = 0; i < load_relaxed(region_count); i++) {
         struct region *region = &regions[i];
         size_t length;
@@ -193,6 +198,7 @@ static void arena_after_fork(const struct arena *mine)
             if (run_kind(slab) != RUN_SLAB || !load_relaxed(slab->orphan))
                 continue;
             store_relaxed(slab->orphan, 0);
+            slab->noted_free = 0;
             if (load_relaxed(slab->remote) == 0)
                 orphan_add(slab);
         }

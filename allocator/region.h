@@ -75,9 +75,10 @@ struct slice {
     _Atomic uint64_t unformed; /* bit per page: no block that starts in it is formed. Owner; others read the bit of a
                                   live block, which does not change */
     uint32_t tail;          /* in the last slice of a free run: its length. Region lock */
-    uint16_t noted_free;    /* slab: free blocks that its arena has noted as idle. Owner */
+    uint16_t noted_free;    /* slab: free blocks that are noted as idle. Owner, or orphan lock */
     uint16_t looked_free;   /* slab: free blocks that the last look for idle pages left. Owner */
     bool purged;            /* slab: has unformed pages that were formed once. Owner */
+    bool sparse;            /* slab: partial, and less than half of it live. Owner, or orphan lock */
     uint8_t region;         /* index of its region. Set when the slice is opened */
     _Atomic uint8_t orphan; /* in the list of orphans. Orphan lock to change */
 };
@@ -110,6 +111,7 @@ struct region {
     _Atomic size_t free_slices; /* in free runs. Region lock; read without it where a stale value does no harm */
     size_t dirty_slices;   /* of them dirty */
     size_t detached;       /* runs being given back right now: 0 or 1 */
+    bool purging;          /* the budget was crossed, and is not yet undercut far enough */
     const void *purger;    /* lock_self of the thread that does */
     struct regret regret;  /* in slices: by how much purging and trimming was too eager */
     size_t discarded;      /* bytes given back since the region began, for statistics */

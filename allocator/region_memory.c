@@ -288,6 +288,11 @@ static size_t region_live(const struct region *region)
     return load_relaxed(region->count) - load_relaxed(region->free_slices);
 }
 
+static size_t region_regret(struct region *region)
+{
+    return regret_now(&region->regret, max_size(region_live(region), BUDGET_FLOOR_SLICES));
+}
+
 /* Free slices at the top that are trimmed. Region lock. */
 static size_t trim_threshold_now(struct region *region)
 {
@@ -296,7 +301,7 @@ static size_t trim_threshold_now(struct region *region)
         return threshold;
     /* More than the pad beyond it, so that growth by the pad is not trimmed at once. */
     threshold += max_size(region_policy.many_pad, region_policy.top_pad) >> SLICE_SHIFT;
-    return max_size(threshold, region_live(region) / BUDGET_SHARE + regret_now(&region->regret));
+    return max_size(threshold, region_live(region) / BUDGET_SHARE + region_regret(region));
 }
 
 /* Lowers the break, if it is still where we left it, to `pad` bytes above the last live slice. Break lock. */
@@ -344,14 +349,14 @@ static bool break_trim(struct region *region, size_t pad)
     return moved;
 }
 
-/* Gives the dirty slices of the oldest free run back, if there are more than `keep`. False if nothing went back. */
-static bool region_purge_oldest(struct region *region, size_t keep)
+/* Gives the dirty slices of the oldest free run back, if there are more than `keep`. How many went back. */
+static size_t region_purge_oldest(struct region *region, size_t keep)
 {
     lock_acquire(&region->lock);
     uint32_t index = region->age_oldest;
     if (index == NO_SLICE || region->dirty_slices <= keep || region->detached != 0) {
         lock_release(&region->lock);
-        return false;
+        return 0;
     }
     struct slice *head = &region->map[index];
     size_t length = run_length(head), dirty = head->dirty;
@@ -389,7 +394,7 @@ static bool region_purge_oldest(struct region *region, size_t keep)
     regret_give(&region->regret, dirty - left);
     region->discarded += (dirty - left) << SLICE_SHIFT;
     lock_release(&region->lock);
-    return left < dirty;
+    return dirty - left;
 }
 
 static size_t budget_floor(void)
@@ -401,7 +406,7 @@ static size_t budget_floor(void)
 /* How many dirty free slices the region may keep. Region lock. */
 static size_t purge_budget(struct region *region)
 {
-    return max_size(budget_floor(), region_live(region) / BUDGET_SHARE) + regret_now(&region->regret);
+    return max_size(budget_floor(), region_live(region) / BUDGET_SHARE) + region_regret(region);
 }
 
 static bool unprompted_return(void)
@@ -426,9 +431,10 @@ static struct region_due region_due(struct region *region)
     if (!unprompted_return())
         return due;
     due.trim = region->is_break && region_top_locked(region) >= max_size(trim_threshold_now(region), 1);
-    size_t budget = purge_budget(region);
-    if (region->dirty_slices > budget && region->detached == 0)
-        due.keep = budget - budget / 4;
+    size_t budget = purge_budget(region), keep = budget - budget / 4;
+    region->purging = region->dirty_slices > (region->purging ? keep : budget);
+    if (region->purging && region->detached == 0)
+        due.keep = keep;
     return due;
 }
 
@@ -439,9 +445,12 @@ static void region_return_memory(struct region *region, struct region_due due)
         break_trim(region, region_policy.top_pad);
         lock_release(&region->growth);
     }
-    if (due.keep != SIZE_MAX)
-        while (region_purge_oldest(region, due.keep))
-            ;
+    if (due.keep == SIZE_MAX)
+        return;
+    /* So much at a time that nobody waits for long; the next release goes on. */
+    enum { STEP_SLICES = 128 };
+    for (size_t given = 0, more = 1; more != 0 && given < STEP_SLICES; given += more)
+        more = region_purge_oldest(region, due.keep);
 }
 
 static bool region_trim_all(size_t pad)
@@ -454,7 +463,7 @@ static bool region_trim_all(size_t pad)
             any |= break_trim(region, pad);
             lock_release(&region->growth);
         }
-        while (region_purge_oldest(region, 0))
+        while (region_purge_oldest(region, 0) != 0)
             any = true;
     }
     return any;

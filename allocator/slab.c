@@ -36,7 +36,7 @@ static void slab_create(struct slice *head, unsigned class, struct arena *owner,
         head->clean = 0;
     head->pending_next = head->next = head->previous = NULL;
     head->noted_free = head->looked_free = 0;
-    head->purged = false;
+    head->purged = head->sparse = false;
     store_relaxed(head->orphan, 0);
     store_relaxed(head->remote, REMOTE_OWNED_BY(owner_id, REMOTE_WAKE_NEVER));
     for (unsigned i = 1; i < row->slices; i++)

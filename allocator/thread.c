@@ -107,7 +107,7 @@ static bool thread_trim(void)
     thread_order(ORDER_TRIM);
     arena->orders_seen += ORDER_TRIM;
     bool any = arena_trim(arena);
-    any |= arena_trim_orphans(arena);
+    any |= arena_purge_orphans(arena) != 0;
     thread_leave(arena);
     return any;
 }

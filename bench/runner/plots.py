@@ -266,7 +266,7 @@ def ratio_ticks(limits, most):
     enough apart."""
     apart = (limits[1] / limits[0]) ** (1 / most)
     kept = [1.0]
-    for figure in [0.95, 0.9, 0.85, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.25, 0.2, 0.15, 0.1, 0.05, 0.01]:
+    for figure in [0.95, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0.05, 0.02, 0.01]:
         if limits[0] <= figure and figure * apart <= kept[-1]:
             kept.append(figure)
     kept.reverse()

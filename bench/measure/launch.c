@@ -125,11 +125,12 @@ static void kill_family(void)
 {
     for (int round = 0; round < 100; round++) {
         visit_descendants(getpid(), kill_process, NULL);
-        struct timespec pause = {.tv_nsec = 1000000};
-        if (waitpid(-1, NULL, WNOHANG | WNOWAIT) < 0 && errno == ECHILD)
-            return;
-        while (waitpid(-1, NULL, WNOHANG) > 0)
+        pid_t reaped;
+        while ((reaped = waitpid(-1, NULL, WNOHANG)) > 0)
             ;
+        if (reaped < 0 && errno == ECHILD)
+            return;
+        struct timespec pause = {.tv_nsec = 1000000};
         nanosleep(&pause, NULL);
     }
 }

@@ -113,6 +113,8 @@ def last_line(path):
     try:
         with open(path, encoding="utf-8", errors="replace") as file:
             lines = [line.strip() for line in file.read()[-4000:].splitlines() if line.strip()]
+            # Google Benchmark's own remarks are not why a program failed.
+            lines = [line for line in lines if not line.startswith("***WARNING***")]
     except OSError:
         return ""
     return lines[-1][:200] if lines else ""

@@ -4,6 +4,7 @@ follow the reader's light or dark setting."""
 import base64
 import html
 import os
+import re
 
 from . import plots
 from .table import METRICS, WORDS, quantity
@@ -18,16 +19,25 @@ STYLE = """
 body { background: var(--ground); color: var(--text); font: 15px/1.5 system-ui, sans-serif; margin: 0 auto;
   max-width: 1080px; padding: 24px 20px 60px; }
 h1 { font-size: 26px; margin: 0 0 4px; } h2 { font-size: 19px; margin: 40px 0 6px; }
-p { max-width: 75ch; } .muted { color: var(--muted); }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+p { max-width: 80ch; } .muted { color: var(--muted); }
+table { border-collapse: separate; border-spacing: 0; font-variant-numeric: tabular-nums; }
 th, td { padding: 3px 10px; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; }
 thead th { border-bottom: 2px solid var(--line); font-weight: 600; }
 .group td { background: var(--panel); font-weight: 600; }
 .scroll { overflow-x: auto; } .better { color: var(--good); } .worse { color: var(--bad); }
-.version { text-align: left; white-space: normal; max-width: 16ch; color: var(--muted); }
+td small { display: block; max-width: 16ch; white-space: normal; color: var(--muted); font-size: 12px;
+  font-weight: 400; }
+.overall td { vertical-align: top; } .overall small { margin-left: auto; }
+.overall td:first-child small { margin-left: 0; } .overall th, .overall td { padding: 4px 28px 4px 0; }
+.scroll th:first-child, .scroll td:first-child { position: sticky; left: 0; background: var(--ground); }
+.scroll .group td:first-child { background: var(--panel); }
 .fail { color: var(--fail); font-weight: 600; } .best { font-weight: 700; }
-figure { margin: 12px 0; } figure img { max-width: 100%; height: auto; display: block; }
+figure { margin: 12px 0; overflow-x: auto; } figure img { max-width: 100%; height: auto; display: block; }
+@media (max-width: 600px) { body { padding: 16px 14px 40px; }
+  .overall th, .overall td { padding-right: 12px; }
+  .scroll td:first-child { max-width: 40vw; white-space: normal; overflow-wrap: anywhere; }
+  dl { display: block; } dd { margin-bottom: 6px; } }
 details { margin: 8px 0; } summary { cursor: pointer; font-weight: 600; padding: 4px 0; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: 2px 16px; }
 dt { color: var(--muted); } dd { margin: 0; }
@@ -44,39 +54,39 @@ def figure(drawn, description):
     def uri(theme):
         return "data:image/svg+xml;base64," + base64.b64encode(drawn[theme]).decode("ascii")
 
+    # Where a plot is too wide for a phone, its letters are: there it scrolls.
+    width = float(re.search(rb'<svg[^>]* width="([0-9.]+)pt"', drawn["light"]).group(1))
+    wide = f' style="min-width: {width:.0f}px"' if width > 600 else ""
     return (
-        f'<figure><picture><source media="(prefers-color-scheme: dark)" srcset="{uri("dark")}">'
-        f'<img src="{uri("light")}" alt="{escape(description)}"></picture></figure>'
+        f'<figure><picture>'
+        f'<source media="(prefers-color-scheme: dark)" srcset="{uri("dark")}">'
+        f'<img src="{uri("light")}" alt="{escape(description)}"{wide}></picture></figure>'
     )
 
 
-def interval_text(result):
-    if result["high"] is None:
-        return "none"
-    return f"[{result['low']:.3f}, {result['high']:.3f}]"
+def overall_cell(result, words, reference):
+    if result is None:
+        return "<td>-</td>"
+    if reference:
+        return "<td>1.000<small>reference</small></td>"
+    interval = ""
+    if result["high"] is not None:
+        interval = f"<small>{result['low']:.3f} to {result['high']:.3f}</small>"
+    word = {"better": words[0], "worse": words[1], "level": "level"}[result["verdict"]]
+    return f'<td>{result["ratio"]:.3f} <span class="{result["verdict"]}">{word}</span>{interval}</td>'
 
 
 def overall_table(document):
     reference = document["reference"]
-    lines = ['<table><thead><tr><th>allocator</th><th class="version">version</th>']
-    for metric in WORDS:
-        lines.append(f"<th>{METRICS[metric][0]}</th><th>interval</th><th>verdict</th>")
+    lines = ['<table class="overall"><thead><tr><th>allocator</th>']
+    lines += [f"<th>{METRICS[metric][0]}</th>" for metric in WORDS]
     lines.append("<th>FAIL</th></tr></thead><tbody>")
     for allocator in document["allocators"]:
         name = allocator["name"]
-        lines.append(f"<tr><td>{escape(name)}</td><td class=\"version\">{escape(allocator['version'])}</td>")
-        for metric, (good, bad) in WORDS.items():
+        lines.append(f"<tr><td>{escape(name)}<small>{escape(allocator['version'])}</small></td>")
+        for metric, words in WORDS.items():
             result = document["overall"].get(metric, {}).get(name)
-            if result is None:
-                lines.append("<td>-</td><td></td><td></td>")
-            elif name == reference:
-                lines.append("<td>1.000</td><td></td><td>reference</td>")
-            else:
-                word = {"better": good, "worse": bad, "level": "level"}[result["verdict"]]
-                lines.append(
-                    f"<td>{result['ratio']:.3f}</td><td>{interval_text(result)}</td>"
-                    f'<td class="{result["verdict"]}">{word}</td>'
-                )
+            lines.append(overall_cell(result, words, name == reference))
         failed = sum(name in row["failures"] for row in document["rows"])
         lines.append(f'<td{" class=fail" if failed else ""}>{failed}</td></tr>')
     lines.append("</tbody></table>")
@@ -84,8 +94,8 @@ def overall_table(document):
     return "".join(lines) + (
         f'<p class="muted">Geometric mean of the ratios to {escape(reference)} over the '
         f"{result['workloads']} workloads ({result['rows']} rows, those of a workload share its vote) "
-        f"that everybody finished; 95 % intervals by bootstrap. Less is better. An interval that "
-        f"contains 1 is reported as level.</p>"
+        f"that everybody finished, and its 95 % interval by bootstrap. Less is better. An interval "
+        f"that contains 1 is reported as level.</p>"
     )
 
 
@@ -167,21 +177,38 @@ def failures_list(document):
 
 def machine_list(document):
     entries = {**document["machine"], **document["settings"]}
+    if "memory_bytes" in entries:
+        entries = {"memory": quantity(entries.pop("memory_bytes"), "B"), **entries}
+
+    def readable(value):
+        if isinstance(value, bool):
+            return "yes" if value else "no"
+        return f"{value:.3g}" if isinstance(value, float) else value
+
     items = "".join(
-        f"<dt>{escape(key.replace('_', ' '))}</dt><dd>{escape(value)}</dd>" for key, value in entries.items()
+        f"<dt>{escape(key.replace('_', ' '))}</dt><dd>{escape(readable(value))}</dd>"
+        for key, value in entries.items()
     )
     return f"<dl>{items}</dl>"
 
 
 def ending_note(document):
-    ending = document["settings"]["ending"]
-    if ending == "complete":
-        return ""
-    done = document["settings"]["rounds_done"]
-    return (
-        f"<p><strong>Not all rounds were run</strong> (ended by: {escape(ending)}, after {done} of "
-        f"{document['settings']['rounds']} whole rounds). What was measured by then is below.</p>"
-    )
+    """What the reader must know before the figures: that there is not all of them."""
+    settings = document["settings"]
+    notes = []
+    if settings["ending"] != "complete":
+        notes.append(
+            f"<strong>Not all rounds were run</strong> (ended by: {escape(settings['ending'])}, after "
+            f"{settings['rounds_done']} of {settings['rounds']} whole rounds). What was measured by then is "
+            "below."
+        )
+    left_out = settings.get("rows_left_out_for_time", "none")
+    if left_out != "none":
+        notes.append(
+            f"<strong>{left_out.count(',') + 1} rows were left out</strong> for lack of time; the end of the "
+            "page names them."
+        )
+    return "".join(f"<p>{note}</p>" for note in notes)
 
 
 def render(document, folder):
@@ -201,29 +228,41 @@ def render(document, folder):
 
     add(
         "Time against memory",
-        "Every allocator over all rows. The lower left corner is where to be. Bars: 95 % intervals.",
+        "Geometric means over the rows that everybody finished. The lower left corner is where to be. "
+        "Bars: 95 % intervals; both axes are logarithmic.",
         plots.time_and_memory,
         document["overall"],
     )
     add(
         "Every row",
         "Ratio to the best of the row; = means level with the best (intervals overlap). The strongest colour "
-        f"is {plots.HEAT_MOST:g} times the best, or more.",
+        f"is {plots.HEAT_MOST:g} times the best, or more. FAIL: crashed, hung, or gave a wrong answer.",
         plots.heat_map,
         rows,
     )
     add(
         "Memory over time",
-        "Resident memory of one run (that of the median time). Shaded: the bytes that were live, where the "
-        "workload knows.",
+        "Resident memory of one run (that of the median time), lower is better. Shaded: the bytes that were "
+        "live, where the workload knows.",
         plots.memory_over_time,
         rows,
     )
-    add("Latency", "How long requests took, up to the slowest in ten thousand.", plots.latency, rows)
-    add("Scaling with threads", "Throughput; bands are 95 % intervals.", plots.scaling_with_threads, rows)
+    add(
+        "Latency",
+        "How long requests took, up to the slowest in ten thousand; one run (that of the median time). "
+        "Lower is better.",
+        plots.latency,
+        rows,
+    )
+    add(
+        "Scaling with threads",
+        "Throughput, higher is better; bars are 95 % intervals.",
+        plots.scaling_with_threads,
+        rows,
+    )
     add(
         "Scaling with size",
-        "One allocation and its free; bands are 95 % intervals.",
+        "Time of one allocation and its free, lower is better; bars are 95 % intervals.",
         plots.scaling_with_size,
         rows,
     )
@@ -248,7 +287,7 @@ def render(document, folder):
         f"{machine['processor']}, {machine['cores']} cores"
         f"{', virtual' if machine['virtual_machine'] else ''}; "
         f"Linux {machine['kernel']}; transparent huge pages: {machine['transparent_hugepages']}; "
-        f"{machine['date']}"
+        f"{machine['date'][:10]}"
     )
     return (
         f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" '

@@ -2,6 +2,7 @@
 (output.py), so that a page can be drawn again from result.json."""
 
 import io
+import itertools
 import math
 import re
 
@@ -21,6 +22,9 @@ from matplotlib.ticker import (
 
 from .table import quantity  # noqa: E402
 
+# A hue for each allocator, lighter or darker as the ground wants it. Apart in normal sight and in protanopia,
+# deuteranopia and tritanopia (by simulation, CIE 1976 distance 10 and more), which takes steps in lightness
+# as well; for the rest each allocator has a marker of its own. The ramp goes one way in lightness.
 THEMES = {
     "light": {
         "ground": "#ffffff",
@@ -28,8 +32,15 @@ THEMES = {
         "faint": "#d5dae0",
         "muted": "#5b6570",
         "fail": "#9b1c31",
-        "ramp": ["#e9f5ec", "#fdf3d0", "#f6b26b", "#c8452f"],
-        "ramp_text": "#1b1f24",
+        "ramp": ["#f3f1ec", "#fbdcae", "#ee9a4d", "#a83e0a"],
+        "colors": {
+            "brim": "#d1490c",
+            "glibc": "#3e4246",
+            "jemalloc": "#1c63b7",
+            "mimalloc": "#0fa36b",
+            "tcmalloc": "#c560dd",
+        },
+        "spare": ["#8c6d00", "#0a7f8c", "#b0305f", "#7a5230", "#5f5adb"],
     },
     "dark": {
         "ground": "#14181d",
@@ -37,19 +48,17 @@ THEMES = {
         "faint": "#323a43",
         "muted": "#9aa5b1",
         "fail": "#ff8095",
-        "ramp": ["#1c3a2b", "#5a4f1d", "#a0591d", "#d8452f"],
-        "ramp_text": "#f4f6f8",
+        "ramp": ["#20262d", "#5a4222", "#b46a1e", "#ffb95e"],
+        "colors": {
+            "brim": "#ff8e43",
+            "glibc": "#eef2f6",
+            "jemalloc": "#5cc0ff",
+            "mimalloc": "#1f8f5f",
+            "tcmalloc": "#a56bb0",
+        },
+        "spare": ["#c9a227", "#35b5b5", "#e0739f", "#a5825a", "#8488f0"],
     },
 }
-# Distinguishable with the common colour blindnesses, on both grounds. brim is the one drawn thick.
-COLORS = {
-    "brim": "#e4572e",
-    "glibc": "#7a8793",
-    "jemalloc": "#2f86c5",
-    "mimalloc": "#3aa76d",
-    "tcmalloc": "#a26bd1",
-}
-SPARE_COLORS = ["#c9a227", "#17a2a2", "#d6639c", "#8c6d46", "#5f7adb"]
 MARKERS = ["o", "s", "D", "^", "v", "P", "X", "*", "<", ">"]
 
 
@@ -59,13 +68,16 @@ class Style:
     def __init__(self, names, theme):
         self.names = names
         self.theme = THEMES[theme]
-        spare = iter(SPARE_COLORS * 8)
-        self.colors = {name: COLORS.get(name) or next(spare) for name in names}
+        spare = itertools.cycle(self.theme["spare"])
+        self.colors = {name: self.theme["colors"].get(name) or next(spare) for name in names}
         self.markers = {name: MARKERS[index % len(MARKERS)] for index, name in enumerate(names)}
 
     def line(self, name):
+        """brim is the one drawn thick."""
         return {
             "color": self.colors[name],
+            "marker": self.markers[name],
+            "markersize": 4,
             "linewidth": 2.4 if name == "brim" else 1.4,
             "zorder": 4 if name == "brim" else 3,
         }
@@ -116,10 +128,10 @@ def draw(names, plot, *arguments):
 
 
 def legend(figure, style, names, below=0.0):
-    handles = [
-        matplotlib.lines.Line2D([], [], marker=style.markers[name], **style.line(name)) for name in names
-    ]
-    figure.legend(handles, names, loc="lower center", ncol=min(6, len(names)), bbox_to_anchor=(0.5, below))
+    handles = [matplotlib.lines.Line2D([], [], **style.line(name)) for name in names]
+    lines = math.ceil(len(names) / 6)
+    columns = math.ceil(len(names) / lines)
+    figure.legend(handles, names, loc="lower center", ncol=columns, bbox_to_anchor=(0.5, below))
 
 
 def panels(count, width=3.3, height=2.5, most=3):
@@ -136,7 +148,7 @@ def panels(count, width=3.3, height=2.5, most=3):
 
 
 def finish(figure, style, names):
-    figure.tight_layout(rect=(0, 0.6 / figure.get_figheight(), 1, 1))
+    figure.tight_layout(rect=(0, 0.35 / figure.get_figheight(), 1, 1))
     legend(figure, style, names, below=0.0)
     return figure
 
@@ -164,73 +176,127 @@ def short_quantity(value, unit):
 HEAT_MOST = 4.0  # ratios from here on have the strongest colour
 
 
+def heat_lines(rows):
+    """The rows, with each group's name ahead of its first."""
+    lines = []
+    for group, members in itertools.groupby(rows, key=lambda row: row["group"]):
+        lines.append(group)
+        lines.extend(members)
+    return lines
+
+
 def heat_map(style, rows):
-    panels_of = [("time", "time"), ("rss", "peak RSS")]
     if not rows or not style.names:
         return None
+    lines = heat_lines(rows)
     ramp = LinearSegmentedColormap.from_list("ratio", style.theme["ramp"])
-    height = 0.23 * len(rows) + 1.0
     # Every column is as wide as its allocator's name needs.
-    figure, axes = pyplot.subplots(1, 2, figsize=(3.4 + 2 * 0.78 * len(style.names), height), sharey=True)
-    for axis, (metric, title) in zip(axes, panels_of):
+    width = max(0.66, 0.1 * max(len(name) for name in style.names))
+    figure, axes = pyplot.subplots(
+        1, 2, figsize=(2.9 + 2 * width * len(style.names), 0.23 * len(lines) + 1.0), sharey=True
+    )
+    for axis, (metric, title) in zip(axes, [("time", "time"), ("rss", "peak RSS")]):
         axis.grid(False)
         axis.set_xlim(0, len(style.names))
-        axis.set_ylim(len(rows), 0)
-        for y, row in enumerate(rows):
+        axis.set_ylim(len(lines), 0)
+        for y, line in enumerate(lines):
+            if isinstance(line, str):
+                axis.axhline(y + 0.98, color=style.theme["faint"], linewidth=1.0)
+                continue
             for x, name in enumerate(style.names):
-                heat_cell(axis, style, ramp, row, metric, name, x, y)
+                heat_cell(axis, style, ramp, line, metric, name, x, y)
         axis.set_xticks([x + 0.5 for x in range(len(style.names))], style.names, color=style.theme["text"])
-        axis.xaxis.tick_top()
-        axis.tick_params(length=0)
+        # A long map has the names at its end, too.
+        axis.tick_params(length=0, top=True, labeltop=True, labelbottom=len(lines) > 30)
         axis.set_title(title, pad=22)
         for spine in axis.spines.values():
             spine.set_visible(False)
-        for y in range(1, len(rows)):
-            if rows[y]["group"] != rows[y - 1]["group"]:
-                axis.axhline(y, color=style.theme["muted"], linewidth=1.0)
-    axes[0].set_yticks(
-        [y + 0.5 for y in range(len(rows))],
-        [row["name"] for row in rows],
-        color=style.theme["text"],
-        fontsize=8,
-    )
+    labels = [line if isinstance(line, str) else line["name"] for line in lines]
+    axes[0].set_yticks([y + 0.5 for y in range(len(lines))], labels, color=style.theme["text"], fontsize=8)
+    for label, line in zip(axes[0].get_yticklabels(), lines):
+        if isinstance(line, str):
+            label.set(weight="bold", color=style.theme["muted"])
     figure.tight_layout()
     return figure
 
 
+def readable_on(color):
+    """Black or white, whichever stands out more on this cell."""
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in color[:3]]
+    luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+    return "#000000" if luminance > 0.18 else "#ffffff"
+
+
 def heat_cell(axis, style, ramp, row, metric, name, x, y):
+    text = {"ha": "center", "va": "center", "fontsize": 7.5}
+    box = {"xy": (x + 0.03, y + 0.06), "width": 0.94, "height": 0.88}
     if name in row["failures"]:
-        axis.text(
-            x + 0.5,
-            y + 0.5,
-            "FAIL",
-            ha="center",
-            va="center",
-            fontsize=7.5,
-            weight="bold",
-            color=style.theme["fail"],
-        )
+        axis.add_patch(pyplot.Rectangle(**box, fill=False, edgecolor=style.theme["fail"], linewidth=1))
+        axis.text(x + 0.5, y + 0.52, "FAIL", weight="bold", color=style.theme["fail"], **text)
         return
     cell = row["estimates"][metric].get(name)
     if cell is None or cell["ratio_to_best"] is None:
+        axis.text(x + 0.5, y + 0.52, "-", color=style.theme["muted"], **text)
         return
     ratio = cell["ratio_to_best"]
-    shade = min(1.0, math.log(max(ratio, 1.0)) / math.log(HEAT_MOST))
-    axis.add_patch(pyplot.Rectangle((x + 0.03, y + 0.06), 0.94, 0.88, color=ramp(shade), linewidth=0))
-    text = f"{ratio:.2f}" if ratio < 10 else f"{ratio:.0f}"
+    color = ramp(min(1.0, math.log(max(ratio, 1.0)) / math.log(HEAT_MOST)))
+    axis.add_patch(pyplot.Rectangle(**box, color=color, linewidth=0))
     axis.text(
         x + 0.5,
         y + 0.52,
-        text + ("=" if cell["level_with_best"] else ""),
-        ha="center",
-        va="center",
-        fontsize=7.5,
-        color="#ffffff" if shade > 0.8 else style.theme["ramp_text"],
+        (f"{ratio:.2f}" if ratio < 10 else f"{ratio:.0f}") + ("=" if cell["level_with_best"] else ""),
+        color=readable_on(color),
         weight="bold" if cell["level_with_best"] else "normal",
+        **text,
     )
 
 
 # -- time against memory -------------------------------------------------
+
+
+def bar_of(result):
+    """How far the interval reaches to both sides; nothing where there is none."""
+    if result["low"] is None or result["high"] is None:
+        return [[0.0], [0.0]]
+    return [[max(0.0, result["ratio"] - result["low"])], [max(0.0, result["high"] - result["ratio"])]]
+
+
+def ratio_ticks(limits, most):
+    """Ticks of a logarithmic axis of ratios: 1, and from there to both sides round figures that are far
+    enough apart."""
+    apart = (limits[1] / limits[0]) ** (1 / most)
+    kept = [1.0]
+    for figure in [0.95, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0.05, 0.02, 0.01]:
+        if limits[0] <= figure and figure * apart <= kept[-1]:
+            kept.append(figure)
+    kept.reverse()
+    for figure in [1.05, 1.1, 1.2, 1.3, 1.4, 1.5, 1.6, 1.8, 2, 2.5, 3, 4, 5, 7, 10, 15, 20, 30, 50, 100]:
+        if figure <= limits[1] and figure >= kept[-1] * apart:
+            kept.append(figure)
+    return kept
+
+
+LABEL_PLACES = [(8, 6, "left"), (-8, 6, "right"), (8, -13, "left"), (-8, -13, "right")]
+
+
+def label_place(axis, name, at, taken):
+    """Of the four corners of a point the one where its name lies on the least of what is drawn (`taken`,
+    points in the figure's units)."""
+    x, y = axis.transData.transform(at)
+    unit = axis.figure.dpi / 72
+    width = 7 * len(name) * unit
+    within = axis.get_window_extent()
+
+    def badness(place):
+        left = x + place[0] * unit - (width if place[2] == "right" else 0)
+        low = y + place[1] * unit
+        covered = sum(left <= px <= left + width and low <= py <= low + 9 * unit for px, py in taken)
+        return covered + (0 if within.x0 <= left and left + width <= within.x1 else 5)
+
+    best = min(LABEL_PLACES, key=badness)
+    left = x + best[0] * unit - (width if best[2] == "right" else 0)
+    taken += [(left + width * part / 8, y + (best[1] + 4) * unit) for part in range(9)]
+    return best
 
 
 def time_and_memory(style, overall):
@@ -238,43 +304,51 @@ def time_and_memory(style, overall):
     names = [name for name in style.names if name in time and name in rss]
     if len(names) < 2:
         return None
-    figure, axis = pyplot.subplots(figsize=(5.6, 4.2))
+    figure, axis = pyplot.subplots(figsize=(6.0, 4.0))
+    drawn = []  # points on marks and bars, that no name should lie on
     for name in names:
-        one, other = time[name], rss[name]
-        bars = {}
-        if None not in (one["low"], one["high"], other["low"], other["high"]):
-            bars = {
-                "xerr": [[one["ratio"] - one["low"]], [one["high"] - one["ratio"]]],
-                "yerr": [[other["ratio"] - other["low"]], [other["high"] - other["ratio"]]],
-            }
-            bars = {
-                key: [[max(0.0, value) for value in side] for side in sides] for key, sides in bars.items()
-            }
+        x, y = time[name]["ratio"], rss[name]["ratio"]
+        across, up = bar_of(time[name]), bar_of(rss[name])
         axis.errorbar(
-            [one["ratio"]],
-            [other["ratio"]],
+            [x],
+            [y],
+            xerr=across,
+            yerr=up,
             fmt=style.markers[name],
-            markersize=9,
+            markersize=11 if name == "brim" else 9,
             capsize=3,
             color=style.colors[name],
-            ecolor=style.colors[name],
-            elinewidth=1,
-            **bars,
+            elinewidth=1.2,
         )
-        axis.annotate(
-            name,
-            (one["ratio"], other["ratio"]),
-            xytext=(8, 7),
-            textcoords="offset points",
-            color=style.colors[name],
-            weight="bold",
-        )
+        for part in range(13):
+            drawn.append((x - across[0][0] + (across[0][0] + across[1][0]) * part / 12, y))
+            drawn.append((x, y - up[0][0] + (up[0][0] + up[1][0]) * part / 12))
     axis.axvline(1, color=style.theme["muted"], linewidth=0.8, linestyle=":")
     axis.axhline(1, color=style.theme["muted"], linewidth=0.8, linestyle=":")
-    axis.margins(0.2)
-    axis.set_xlabel("time, ratio to glibc (geometric mean; left is faster)")
-    axis.set_ylabel("peak RSS, ratio to glibc (lower is smaller)")
+    axis.set_xscale("log")
+    axis.set_yscale("log")
+    axis.margins(0.12)
+    plain_ticks(axis.xaxis, ratio_ticks(axis.get_xlim(), 9), lambda value: f"{value:g}")
+    plain_ticks(axis.yaxis, ratio_ticks(axis.get_ylim(), 9), lambda value: f"{value:g}")
+    axis.set_xlabel("time, ratio to glibc (left is faster)")
+    axis.set_ylabel("peak RSS, ratio to glibc (down is smaller)")
     figure.tight_layout()
+    taken = [tuple(axis.transData.transform(point)) for point in drawn]
+    for name in names:
+        at = (time[name]["ratio"], rss[name]["ratio"])
+        right, up, align = label_place(axis, name, at, taken)
+        axis.annotate(
+            name,
+            at,
+            xytext=(right, up),
+            textcoords="offset points",
+            ha=align,
+            color=style.colors[name],
+            weight="bold",
+            fontsize=10,
+            bbox={"facecolor": style.theme["ground"], "linewidth": 0, "alpha": 0.8, "pad": 0.5},
+            zorder=5,
+        )
     return figure
 
 
@@ -292,6 +366,13 @@ def curves_of(row, curve):
         for name, samples in row["samples"].items()
         if samples and middle_sample(samples)["curves"].get(curve, {}).get("points")
     }
+
+
+def marked(count, index, among):
+    """Which points of a curve bear its marker: about six, elsewhere for each allocator, so that curves that
+    run on top of each other can be told apart."""
+    step = max(1, count // 6)
+    return (step * index // among, step)
 
 
 def memory_over_time(style, rows):
@@ -321,15 +402,24 @@ def memory_over_time(style, rows):
                 linewidth=0,
                 zorder=1,
             )
-        for name in style.names:
+        for index, name in enumerate(style.names):
             if name in curves:
                 points = curves[name]["points"]
-                axis.plot([x for x, _ in points], [y / 2**20 for _, y in points], **style.line(name))
+                axis.plot(
+                    [x for x, _ in points],
+                    [y / 2**20 for _, y in points],
+                    markevery=marked(len(points), index, len(style.names)),
+                    **style.line(name),
+                )
         axis.set_title(row["name"])
-        axis.set_xlabel(next(iter(curves.values()))["x_unit"])
+        unit = next(iter(curves.values()))["x_unit"]
+        axis.set_xlabel(unit)
         axis.set_ylabel("RSS, MiB")
-        axis.xaxis.set_major_locator(MaxNLocator(5))
-        axis.xaxis.set_major_formatter(EngFormatter(sep=""))
+        axis.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
+        # Seconds stay seconds (0.05, not 50m); steps can be millions.
+        axis.xaxis.set_major_formatter(
+            FuncFormatter(lambda value, _: f"{value:g}") if unit == "seconds" else EngFormatter(sep="")
+        )
         axis.set_ylim(bottom=0)
     return finish(figure, style, style.names)
 
@@ -347,7 +437,7 @@ def latency(style, rows):
                 axis.plot(
                     [x for x, _ in points],
                     [y * 1e-9 for _, y in points],
-                    drawstyle="default",
+                    markevery=marked(len(points), style.names.index(name), len(style.names)),
                     **style.line(name),
                 )
         axis.set_xscale("log")
@@ -360,6 +450,7 @@ def latency(style, rows):
         readable_log(axis.yaxis, "s")
         axis.set_title(row["name"])
         axis.set_xlabel("share of requests that were not slower")
+        axis.set_ylabel("time of a request")
     return finish(figure, style, style.names)
 
 
@@ -386,25 +477,23 @@ def families(rows, argument):
 
 
 def plot_family(axis, style, members, y_of):
-    for name in style.names:
+    """Lines with a bar for each interval. The bars stand side by side: on top of each other, or as bands, no
+    one could tell whose they are. For that the points are shifted a little along the (logarithmic) axis."""
+    for index, name in enumerate(style.names):
+        shift = 2 ** (0.05 * (index - (len(style.names) - 1) / 2))
         values = [(x, median_time(row, name)) for x, row in members]
         values = [(x, *value) for x, value in values if value]
-        axis.plot(
-            [v[0] for v in values],
-            [y_of(v[1]) for v in values],
-            marker=style.markers[name],
-            markersize=4,
-            **style.line(name),
-        )
+        axis.plot([shift * v[0] for v in values], [y_of(v[1]) for v in values], **style.line(name))
         # A single repetition has no interval.
-        banded = [v for v in values if v[3] is not None]
-        axis.fill_between(
-            [v[0] for v in banded],
-            [y_of(v[2]) for v in banded],
-            [y_of(v[3]) for v in banded],
+        barred = [v for v in values if v[3] is not None]
+        axis.vlines(
+            [shift * v[0] for v in barred],
+            [y_of(v[2]) for v in barred],
+            [y_of(v[3]) for v in barred],
             color=style.colors[name],
-            alpha=0.15,
-            linewidth=0,
+            alpha=0.6,
+            linewidth=1.1,
+            zorder=2,
         )
 
 
@@ -424,8 +513,18 @@ def scaling_with_threads(style, rows):
         axis.set_ylim(bottom=0)
         axis.set_title(family)
         axis.set_xlabel("threads")
-        axis.set_ylabel("million per second" if fast else "per second")
+        axis.set_ylabel("million iterations / s" if fast else "iterations / s")
     return finish(figure, style, style.names)
+
+
+def spread(sizes):
+    """Those of the sizes whose labels do not touch on a logarithmic axis; the largest is one."""
+    least = max(2.0, (sizes[-1] / sizes[0]) ** (1 / 8))
+    kept = [sizes[-1]]
+    for size in reversed(sizes):
+        if size * least <= kept[-1]:
+            kept.append(size)
+    return kept
 
 
 def scaling_with_size(style, rows):
@@ -438,7 +537,7 @@ def scaling_with_size(style, rows):
         axis.set_xscale("log", base=2)
         axis.set_yscale("log")
         sizes = [x for x, _ in members]
-        plain_ticks(axis.xaxis, sizes[:: max(1, len(sizes) // 8)], lambda value: short_quantity(value, "B"))
+        plain_ticks(axis.xaxis, spread(sizes), lambda value: short_quantity(value, "B"))
         axis.tick_params(axis="x", labelsize=7.5)
         readable_log(axis.yaxis, "s")
         axis.set_title(family)

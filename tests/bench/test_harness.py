@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import subprocess
+import time
 import unittest
 
 import support
@@ -134,6 +135,30 @@ class Failures(FolderTest):
         self.run_harness("--field", "nobody", status=2)
         self.run_harness("--only", "no-such-row", status=2)
 
+    def test_wrong_row_gets_a_hint(self):
+        output, _ = self.run_harness("--only", "singlesize", status=2)
+        self.assertIn("single_size", output)
+        output, _ = self.run_harness("--only", "single(", status=2)
+        self.assertIn("not a regular expression", output)
+        self.assertNotIn("Traceback", output)
+
+    def test_launcher_adds_little(self):
+        """It ends with the last of the family, and waits for nothing else."""
+        costs = []
+        for _ in range(5):
+            begun = time.monotonic()
+            subprocess.run(
+                [
+                    os.path.join(support.BUILD, "launch"),
+                    f"--result={os.path.join(self.folder, 'result.json')}",
+                    "--",
+                    "/bin/true",
+                ],
+                check=True,
+            )
+            costs.append(time.monotonic() - begun)
+        self.assertLess(min(costs), 0.05)
+
 
 class Files(FolderTest):
     def test_result_folder(self):
@@ -184,6 +209,10 @@ class Files(FolderTest):
         self.assertGreater(sum(latency["system_calls"]["glibc"].values()), 0)
         with open(os.path.join(self.folder, "result", "index.html"), encoding="utf-8") as file:
             page = file.read()
+        # Drawn again from the document alone it is the same page.
+        self.run_harness("--page", os.path.join(self.folder, "result"))
+        with open(os.path.join(self.folder, "result", "index.html"), encoding="utf-8") as file:
+            self.assertEqual(file.read(), page)
         for heading in ("Every row", "Memory over time", "Latency", "Time against memory"):
             self.assertIn(f"<h2>{heading}</h2>", page)
         # Offline: nothing is fetched from anywhere, and each plot is there for light and for dark.

@@ -31,7 +31,7 @@ struct arena;
 
 enum run_kind {
     RUN_INSIDE,  /* not a head */
-    RUN_FOREIGN, /* somebody else's part of the break */
+    RUN_FOREIGN, /* somebody else's part of the break; always one slice long */
     RUN_FREE,
     RUN_DETACHED, /* being handed out or taken back: in nobody's list */
     RUN_PURGING,  /* free, but in nobody's list: its pages are being given back */

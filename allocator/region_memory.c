@@ -86,8 +86,8 @@ static void region_append(struct region *region, size_t from, size_t to)
         region->map[i].region = region->index;
         store_relaxed(region->map[i].run, RUN_WORD(RUN_INSIDE, 0)); /* a child may have been forked half-way here */
     }
-    if (from > count)
-        store_release(region->map[count].run, RUN_WORD(RUN_FOREIGN, from - count));
+    for (size_t i = count; i < from; i++)
+        store_release(region->map[i].run, RUN_WORD(RUN_FOREIGN, 1)); /* each by itself: none is found by a head */
     if (to > from) {
         store_release(region->map[from].run, RUN_WORD(RUN_DETACHED, to - from));
         store_release(region->count, to);
@@ -171,6 +171,9 @@ static bool break_grow(struct region *region, size_t slices, size_t pad)
                 os_break_move(-(intptr_t)bytes);
             continue;
         }
+        /* Theirs first: what is not described below our end, a child forked here takes for ours. */
+        if (from_index > count)
+            region_append(region, from_index, from_index);
         region->end = now + bytes;
         region_count_system(region, bytes);
         region_append(region, from_index, to);

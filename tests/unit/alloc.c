@@ -308,7 +308,7 @@ Test(alloc, resize_at_random)
 Test(alloc, look_up)
 {
     char *small = alloc_allocate(100), *medium = alloc_allocate(100000), *mapped = alloc_allocate(1000000);
-    char *foreign = sbrk(200);
+    char *foreign = sbrk(200 * KIB);
     check(alloc_allocate(40000)); /* grows the region over somebody's memory */
     while (region_of(foreign) == NULL)
         check(alloc_allocate(40000));
@@ -322,7 +322,8 @@ Test(alloc, look_up)
     check(kind_of(&small) == BLOCK_INVALID && kind_of((void *)16) == BLOCK_INVALID &&
           kind_of(NULL) == BLOCK_INVALID);
     check(kind_of((void *)UINTPTR_MAX) == BLOCK_INVALID && kind_of(regions) == BLOCK_INVALID);
-    check(kind_of(foreign) == BLOCK_FOREIGN || kind_of(foreign) == BLOCK_INTERIOR);
+    for (size_t offset = 0; offset < 200 * KIB; offset += 4 * KIB)
+        check(kind_of(foreign + offset) == BLOCK_FOREIGN && !alloc_owns(foreign + offset));
     check(!alloc_owns(&small) && !alloc_owns(NULL) && alloc_owns(small + 50) && alloc_owns(mapped + 999999));
     alloc_release(small);
     check(kind_of(small) == BLOCK_FREE);

@@ -35,6 +35,13 @@ static uintptr_t os_break_move(intptr_t bytes)
 
 static uintptr_t os_break(void) { return os_break_move(0); }
 
+#if __has_include(<sys/single_threaded.h>)
+#include <sys/single_threaded.h>
+static bool os_single_threaded(void) { return __libc_single_threaded; }
+#else
+static bool os_single_threaded(void) { return false; }
+#endif
+
 static bool page_is_mapped(uintptr_t address)
 {
     unsigned char resident;

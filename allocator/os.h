@@ -16,6 +16,8 @@ static uint64_t os_init(void);
 static uintptr_t os_break_move(intptr_t bytes);
 /* The break; 0 if libc cannot tell. */
 static uintptr_t os_break(void);
+/* Is this thread the only one? False also where libc cannot tell. */
+static bool os_single_threaded(void);
 /* In a forked child: may the break be believed? `moving`: another thread was moving it. The kernel copies where the
    break is before it waits for the lock under which it copies the mappings, so that what it holds for the break can be
    older than the memory, and moving it then takes memory away or reports some that is not there; and libc may not

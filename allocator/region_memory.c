@@ -125,6 +125,16 @@ static void region_count_system(struct region *region, size_t bytes)
     region->system_peak = max_size(region->system_peak, region->system);
 }
 
+/* libc's sbrk is no atomic step: of two threads that move the break at once, both can be told that the same memory is
+   theirs. Between our own threads there is the break lock. Whoever else moves it (libc's malloc, for modules opened
+   with RTLD_DEEPBIND) does not take it: once there are such, and threads, the break is left to them. Break lock. */
+static bool break_left_to_others(struct region *region)
+{
+    if (region->shared && !os_single_threaded())
+        region->blocked = true;
+    return region->blocked;
+}
+
 /* Moves the break up so that the top has at least `slices` free ones. Break lock. */
 static bool break_grow(struct region *region, size_t slices, size_t pad)
 {
@@ -137,6 +147,9 @@ static bool break_grow(struct region *region, size_t slices, size_t pad)
             region->blocked = true; /* somebody moved the break below our blocks: never grow over what is left */
             return false;
         }
+        region->shared |= region->end != 0 && now != region->end;
+        if (break_left_to_others(region))
+            return false;
         uintptr_t from; /* where our new slices begin */
         if (now == region->end) {
             from = region->base + (count << SLICE_SHIFT);
@@ -170,6 +183,10 @@ static bool break_grow(struct region *region, size_t slices, size_t pad)
             if (os_break() == old + bytes)
                 os_break_move(-(intptr_t)bytes);
             continue;
+        }
+        if (os_break() != old + bytes) { /* somebody moved it at this moment: whose it is cannot be known */
+            region->shared = region->blocked = true;
+            return false;
         }
         /* Theirs first: what is not described below our end, a child forked here takes for ours. */
         if (from_index > count)
@@ -310,7 +327,7 @@ static size_t trim_threshold_now(struct region *region)
 /* Lowers the break, if it is still where we left it, to `pad` bytes above the last live slice. Break lock. */
 static bool break_trim(struct region *region, size_t pad)
 {
-    if (region->blocked || os_break() != region->end)
+    if (break_left_to_others(region) || os_break() != region->end)
         return false;
     lock_acquire(&region->lock);
     size_t count = load_relaxed(region->count), top = region_top_locked(region);

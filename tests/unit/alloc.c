@@ -35,6 +35,7 @@ static struct random dice;
 
 static void alloc_begin(void)
 {
+    be_single_threaded();
     process_init_once();
     thread_init();
     dice = random_begin();

@@ -18,6 +18,7 @@ static struct runs runs;
 
 static void region_begin(void)
 {
+    be_single_threaded();
     os_init();
     runs.random = random_begin();
 }

@@ -22,6 +22,7 @@ static struct runs runs;
 
 static void region_begin(void)
 {
+    be_single_threaded();
     os_init();
     runs.random = random_begin();
 }
@@ -155,6 +156,28 @@ Test(region_memory, foreign_hole)
     runs_check(&runs);
     for (int i = 0; i < 100; i++)
         check(foreign[i] == 0xab);
+}
+
+/* Where there are threads, the break is left to its other users: two that move it at once could be given the same
+   memory. What we have of it stays in use. */
+Test(region_memory, foreign_hole_among_threads)
+{
+    struct run *low = take(3);
+    unsigned char *foreign = sbrk(100);
+    memset(foreign, 0xab, 100);
+    __libc_single_threaded = false;
+    struct run *high = take(50);
+    uintptr_t end = regions[0].end;
+    check(!in_break_region(high) && regions[0].blocked && sbrk(0) == foreign + 100);
+    runs_check(&runs);
+    runs_release(&runs, low);
+    check(in_break_region(take(3)));
+    runs_release_all(&runs);
+    region_trim_all(0);
+    check(regions[0].end == end && sbrk(0) == foreign + 100);
+    __libc_single_threaded = true;
+    check(!in_break_region(take(200)));
+    runs_check(&runs);
 }
 
 /* Other users of the break come and go, in pieces of any size and alignment, and find what they left. */

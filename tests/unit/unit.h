@@ -23,6 +23,7 @@
 #include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/resource.h>
+#include <sys/single_threaded.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -94,6 +95,12 @@ static inline bool random_one_in(struct random *random, size_t chances)
 {
     return random_below(random, chances) == 0;
 }
+
+/* ---- threads ---- */
+
+/* Criterion has threads, its forked children have not; libc says so only to a process that never had any. With others
+   on the break (the malloc of this program), the rooms would leave it to them. */
+static inline void be_single_threaded(void) { __libc_single_threaded = true; }
 
 /* ---- children ---- */
 

@@ -4,6 +4,7 @@
 #include "sync.h"
 #include "diag.c"
 #include "print.c"
+#include "library.c"
 #include "options.c"
 #include "os.c"
 #include "regret.h"

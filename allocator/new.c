@@ -18,8 +18,8 @@
    program, or libstdc++.a, that has its own links with libbrim.a. Our own plain new and delete never ask. */
 #include "alloc.h"
 #include "diag.h"
+#include "library.h"
 
-#include <dlfcn.h>
 #include <stdlib.h>
 #include <unwind.h>
 
@@ -40,38 +40,17 @@ void __cxa_end_catch(void);
 #pragma weak _Unwind_SetGR
 #pragma weak _Unwind_SetIP
 
-/* Weak for static programs, which have a dynamic loader only if they ask for one. */
-#pragma weak dladdr
-#pragma weak dlclose
-#pragma weak dlsym
-
-typedef void (*runtime_function)(void);
-
-/* In `library` or what it depends on, and only if it is in the process already. It is let go at once: the C++
-   code that called us keeps it in place. */
-static runtime_function library_find(const char *library, const char *name)
-{
-    /* Every static link would warn of a reference to dlopen. */
-    __typeof__(&dlopen) open_library = dlsym ? (__typeof__(&dlopen))dlsym(RTLD_DEFAULT, "dlopen") : NULL;
-    void *handle = open_library ? open_library(library, RTLD_NOLOAD | RTLD_LAZY) : NULL;
-    if (!handle)
-        return NULL;
-    runtime_function found = (runtime_function)dlsym(handle, name);
-    dlclose(handle);
-    return found;
-}
-
 /* As seen by the module that `code` belongs to. */
-static runtime_function module_find(const void *code, const char *name)
+static library_function module_find(const void *code, const char *name)
 {
     Dl_info module;
     return dladdr && dladdr(code, &module) != 0 ? library_find(module.dli_fname, name) : NULL;
 }
 
 /* The function as the program bound it; else the one that the caller was linked to, or a known runtime's. */
-static runtime_function runtime_find(runtime_function bound, const void *caller, const char *name)
+static library_function runtime_find(library_function bound, const void *caller, const char *name)
 {
-    runtime_function found = bound;
+    library_function found = bound;
     if (!found)
         found = module_find(caller, name);
     if (!found)
@@ -82,17 +61,17 @@ static runtime_function runtime_find(runtime_function bound, const void *caller,
 }
 
 #define RUNTIME_FIND(function, caller) \
-    ((__typeof__(&(function)))runtime_find((runtime_function)(function), caller, #function))
+    ((__typeof__(&(function)))runtime_find((library_function)(function), caller, #function))
 
 /* The function as the module of `code` sees it; else as the program bound it. */
-static runtime_function peer_find(runtime_function bound, const void *code, const char *name)
+static library_function peer_find(library_function bound, const void *code, const char *name)
 {
-    runtime_function found = module_find(code, name);
+    library_function found = module_find(code, name);
     return found ? found : bound;
 }
 
 #define PEER_FIND(function, code) \
-    ((__typeof__(&(function)))peer_find((runtime_function)(function), code, #function))
+    ((__typeof__(&(function)))peer_find((library_function)(function), code, #function))
 
 /* ---- try { return function(request); } catch (...) { return NULL; } ----
 

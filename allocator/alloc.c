@@ -171,7 +171,7 @@ enum block_kind { BLOCK_INVALID, BLOCK_INTERIOR, BLOCK_FREE, BLOCK_FOREIGN, BLOC
 
 struct block {
     enum block_kind kind;
-    struct slice *slice; /* head of its run */
+    struct slice *slice; /* head of its run; NULL outside the regions */
 };
 
 /* What is `p`? Dereferences it only if it is the start of a slab's block. */
@@ -181,7 +181,7 @@ static struct block block_look_up(const void *p)
     if (!region) {
         if (mapping_usable_size(p) != 0)
             return (struct block){BLOCK_MAPPING, NULL};
-        return (struct block){mapping_contains(p) ? BLOCK_INTERIOR : BLOCK_INVALID, NULL};
+        return (struct block){mapping_contains(p) ? BLOCK_INTERIOR : BLOCK_FOREIGN, NULL};
     }
     struct slice *slice = slab_head(&region->map[((uintptr_t)p - region->base) >> SLICE_SHIFT]);
     struct block block = {BLOCK_INVALID, slice};
@@ -207,6 +207,12 @@ static struct block block_look_up(const void *p)
         break;
     }
     return block;
+}
+
+/* A block that may be used: ours, or one of libc's that we pass on. */
+static bool block_is_live(struct block block, const void *p)
+{
+    return likely(block.kind >= BLOCK_SLAB) || (block.kind == BLOCK_FOREIGN && foreign_is_block(p));
 }
 
 _Noreturn COLD void block_refuse(enum block_kind kind, const void *p)
@@ -255,6 +261,11 @@ SLOW void release_slow(void *p)
         if (trim_threshold != 0 && !region_policy.trim_explicit)
             store_relaxed(region_policy.trim_threshold, trim_threshold);
         break;
+    case BLOCK_FOREIGN:
+        if (!foreign_is_block(p))
+            block_refuse(BLOCK_FOREIGN, p);
+        foreign_release(p);
+        break;
     default: block_refuse(block.kind, p);
     }
     errno = saved_errno;
@@ -274,6 +285,7 @@ static size_t block_usable_size(struct block block, const void *p)
     switch (block.kind) {
     case BLOCK_SLAB: return slab_class(block.slice)->block_size;
     case BLOCK_MEDIUM: return run_length(block.slice) << SLICE_SHIFT;
+    case BLOCK_FOREIGN: return foreign_usable_size(p);
     default: return mapping_usable_size(p);
     }
 }
@@ -294,7 +306,7 @@ SLOW void release_sized_slow(void *p, size_t alignment, size_t size)
     if (!p)
         return;
     struct block block = block_look_up(p);
-    if (block.kind < BLOCK_SLAB)
+    if (unlikely(!block_is_live(block, p)))
         block_refuse(block.kind, p);
     bool possible = size <= block_usable_size(block, p) && (uintptr_t)p % alignment == 0 &&
                     (alignment <= CLASS_MAX || block.kind != BLOCK_SLAB);
@@ -360,7 +372,7 @@ static void *resize_by_copy(void *p, size_t usable, size_t size)
 static void *alloc_resize(void *p, size_t size)
 {
     struct block block = block_look_up(p);
-    if (unlikely(block.kind < BLOCK_SLAB))
+    if (unlikely(!block_is_live(block, p)))
         diag_fatal("invalid pointer passed to realloc", p);
     if (size > REQUEST_MAX)
         return out_of_memory();
@@ -374,6 +386,9 @@ static void *alloc_resize(void *p, size_t size)
         if (size > CLASS_MAX &&
             (slices_for(size) == run_length(block.slice) || region_resize(block.slice, slices_for(size))))
             return p;
+        break;
+    case BLOCK_FOREIGN:
+        /* Moves to us: libc's realloc could make a mapping of it, which our free must not pass on unasked. */
         break;
     default: {
         void *moved = mapping_resize(p, size);
@@ -396,7 +411,7 @@ static void *alloc_resize(void *p, size_t size)
 static size_t alloc_usable_size(const void *p)
 {
     struct block block = block_look_up(p);
-    if (unlikely(block.kind < BLOCK_SLAB))
+    if (unlikely(!block_is_live(block, p)))
         diag_fatal("invalid pointer passed to malloc_usable_size", p);
     return block_usable_size(block, p);
 }

@@ -3,12 +3,14 @@
    The life of a block. malloc takes the size class of the request from a table, the open slab of that class from the
    thread's arena, and pops. A request above CLASS_MAX is a run of slices, above the threshold a mapping. free finds
    the slice in the heap map by one subtraction and one shift, sees that the slab is its own thread's, and pushes; all
-   else leaves by one cold exit: NULL, mappings, runs, other threads' blocks, slabs that want attention, and bugs.
+   else leaves by one cold exit: NULL, mappings, runs, other threads' blocks, slabs that want attention, blocks of
+   libc's own malloc, and bugs.
 
    All functions: thread safe, not async-signal safe, safe after fork in the child of a program with threads. */
 #ifndef BRIM_ALLOC_H
 #define BRIM_ALLOC_H
 
+#include "foreign.h"
 #include "mapping.h"
 #include "thread.h"
 

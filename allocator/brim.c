@@ -16,6 +16,7 @@
 #include "arena.c"
 #include "arena_registry.c"
 #include "thread.c"
+#include "foreign.c"
 #include "alloc.c"
 #include "fork.c"
 #include "stats.c"

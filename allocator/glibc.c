@@ -41,6 +41,7 @@ COLD void setting_put(enum option option, size_t value)
         break;
     case OPTION_many_pad: store_relaxed(region_policy.many_pad, value); break;
     case OPTION_perturb: alloc_set_perturb((unsigned char)value); break;
+    case OPTION_foreign_free: store_relaxed(foreign_all, value != 0); break;
     case OPTION_stats: stats_report_at_exit((int)value); break;
     default: break; /* what has no effect, or has had it */
     }
@@ -58,6 +59,7 @@ COLD size_t setting_get(enum option option)
     case OPTION_top_pad: return load_relaxed(region_policy.top_pad);
     case OPTION_many_pad: return load_relaxed(region_policy.many_pad);
     case OPTION_perturb: return load_relaxed(perturb_byte);
+    case OPTION_foreign_free: return load_relaxed(foreign_all);
     case OPTION_stats: return (size_t)stats_report_format();
     default: option_given(option, &value); return value;
     }

@@ -222,6 +222,24 @@ static bool reserve_grow(struct region *region, size_t slices, size_t pad)
     return true;
 }
 
+COLD bool region_is_foreign(uintptr_t from, size_t bytes)
+{
+    struct region *region = &regions[0];
+    uintptr_t to;
+    if (load_acquire(region_count) == 0 || __builtin_add_overflow(from, bytes, &to))
+        return false;
+    lock_acquire(&region->growth);
+    size_t count = load_relaxed(region->count);
+    uintptr_t described = region->base + (count << SLICE_SHIFT);
+    /* Below our end, the slice that it cuts has no descriptor, and is ours. */
+    bool foreign = from >= region->base && to <= os_break() &&
+                   (to <= described || max_size(from, described) >= region->end);
+    for (uintptr_t at = align_down(from, SLICE_SIZE); foreign && at < min_size(to, described); at += SLICE_SIZE)
+        foreign = run_kind(&region->map[(at - region->base) >> SLICE_SHIFT]) == RUN_FOREIGN;
+    lock_release(&region->growth);
+    return foreign;
+}
+
 /* Makes room for `request` at the top. False: this region cannot grow that far now. */
 static bool region_grow(struct region *region, const struct run_request *request)
 {

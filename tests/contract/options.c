@@ -19,7 +19,8 @@ static const struct {
     size_t value;
 } defaults[] = {
     {"mmap_threshold", 131072}, {"mmap_threshold_max", 32 * MIB}, {"mmap_threshold_dynamic", 1}, {"mmap_max", 65536},
-    {"trim_threshold", 131072}, {"top_pad", 131072}, {"many_pad", MIB}, {"perturb", 0}, {"stats", 0}, {"help", 0},
+    {"trim_threshold", 131072}, {"top_pad", 131072}, {"many_pad", MIB}, {"perturb", 0}, {"foreign_free", 0}, {"stats", 0},
+    {"help", 0},
 };
 
 FRESH(have_their_defaults)
@@ -41,6 +42,7 @@ FRESH(refuse)
     }
     check(brim_option_set("help", 1) == EPERM);
     check(brim_option_set("perturb", 256) == EINVAL && option("perturb") == 0);
+    check(brim_option_set("foreign_free", 2) == EINVAL && option("foreign_free") == 0);
     check(brim_option_set("stats", 3) == EINVAL && option("stats") == 0);
     check(brim_option_set("mmap_max", (size_t)INT32_MAX + 1) == EINVAL && option("mmap_max") == 65536);
     check(brim_option_set("mmap_threshold_dynamic", 2) == EINVAL && option("mmap_threshold_dynamic") == 1);
@@ -72,6 +74,7 @@ FRESH(set_by_the_program)
     check(brim_option_set("perturb", 0xa5) == 0 && option("perturb") == 0xa5);
     unsigned char *block = malloc(1000);
     check(first_other_than(block, 1000, 0x5a) == 1000);
+    check(brim_option_set("foreign_free", 1) == 0 && option("foreign_free") == 1);
     check(brim_option_set("trim_threshold", SIZE_MAX) == 0 && option("trim_threshold") == SIZE_MAX);
     check(mallopt(M_TRIM_THRESHOLD, 5000) == 1 && option("trim_threshold") == 5000);
     check(mallopt(M_TOP_PAD, 9000) == 1 && option("top_pad") == 9000 && option("many_pad") == 9000);

@@ -6,8 +6,8 @@
 need_program php php-cli
 
 # -n: without php.ini, and so without the modules that it loads. PHP opens these with RTLD_DEEPBIND, which
-# binds them to libc's free, whatever is preloaded, while the blocks that they free come from the preloaded
-# malloc; no preloaded allocator can run them.
+# binds them to libc's free, whatever is preloaded, while the blocks that some of them free come from the
+# preloaded malloc; no preloaded allocator can run them. (BRIM_FOREIGN_FREE is about the other direction.)
 export USE_ZEND_ALLOC=0
 corpus "$work/text" 2500000
 cat >work.php <<'PHP'

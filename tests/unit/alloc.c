@@ -7,6 +7,7 @@
 
 #include "allocator/diag.c"
 #include "allocator/print.c"
+#include "allocator/library.c"
 
 #include "allocator/options.c"
 #include "allocator/os.c"
@@ -27,6 +28,8 @@
 
 #include "allocator/thread.c"
 
+#include "allocator/foreign.c"
+
 #include "allocator/alloc.c"
 
 #include "arenas.h"
@@ -35,7 +38,6 @@ static struct random dice;
 
 static void alloc_begin(void)
 {
-    be_single_threaded();
     process_init_once();
     thread_init();
     dice = random_begin();
@@ -320,9 +322,9 @@ Test(alloc, look_up)
         check(kind_of(medium + offset * 1000) == BLOCK_INTERIOR);
         check(kind_of(mapped + offset * 10000) == BLOCK_INTERIOR);
     }
-    check(kind_of(&small) == BLOCK_INVALID && kind_of((void *)16) == BLOCK_INVALID &&
-          kind_of(NULL) == BLOCK_INVALID);
-    check(kind_of((void *)UINTPTR_MAX) == BLOCK_INVALID && kind_of(regions) == BLOCK_INVALID);
+    check(kind_of(&small) == BLOCK_FOREIGN && kind_of((void *)16) == BLOCK_FOREIGN &&
+          kind_of(NULL) == BLOCK_FOREIGN);
+    check(kind_of((void *)UINTPTR_MAX) == BLOCK_FOREIGN && kind_of(regions) == BLOCK_FOREIGN);
     for (size_t offset = 0; offset < 200 * KIB; offset += 4 * KIB)
         check(kind_of(foreign + offset) == BLOCK_FOREIGN && !alloc_owns(foreign + offset));
     check(!alloc_owns(&small) && !alloc_owns(NULL) && alloc_owns(small + 50) && alloc_owns(mapped + 999999));
@@ -333,7 +335,7 @@ Test(alloc, look_up)
     alloc_release(medium);
     check(kind_of(medium) != BLOCK_MEDIUM);
     alloc_release(mapped);
-    check(kind_of(mapped) == BLOCK_INVALID && !alloc_owns(mapped));
+    check(kind_of(mapped) == BLOCK_FOREIGN && !alloc_owns(mapped));
 }
 
 static void expect_refused(const char *bug, const void *p, void (*use)(void *))

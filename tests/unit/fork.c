@@ -8,6 +8,7 @@
 
 #include "allocator/diag.c"
 #include "allocator/print.c"
+#include "allocator/library.c"
 
 #include "allocator/options.c"
 #include "allocator/os.c"
@@ -27,6 +28,8 @@
 #include "allocator/arena_registry.c"
 
 #include "allocator/thread.c"
+
+#include "allocator/foreign.c"
 
 #include "allocator/alloc.c"
 

@@ -18,7 +18,6 @@ static struct runs runs;
 
 static void region_begin(void)
 {
-    be_single_threaded();
     os_init();
     runs.random = random_begin();
 }

@@ -22,7 +22,6 @@ static struct runs runs;
 
 static void region_begin(void)
 {
-    be_single_threaded();
     os_init();
     runs.random = random_begin();
 }

@@ -9,6 +9,7 @@
 #include "glibc.h"
 
 #include <malloc.h>
+#include <pthread.h>
 #include <stdio.h>
 
 /* ---- settings ---- */
@@ -159,9 +160,13 @@ COLD_EXPORT struct mallinfo PUBLIC(mallinfo)(void)
 /* One heap at least, as glibc has even before its first block. */
 static size_t heap_count(void) { return max_size(load_acquire(region_count), 1); }
 
-/* The figures of glibc's mallinfo(3) in the lines that scripts know. glibc cuts the bytes to 32 bits; we do not. */
+/* The figures of glibc's mallinfo(3) in the lines that scripts know. glibc cuts the bytes to 32 bits; we do not. Like
+   glibc's it is no cancellation point, and no other thread's output comes between its lines. */
 COLD_EXPORT void PUBLIC(malloc_stats)(void)
 {
+    int cancellation;
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancellation);
+    flockfile(stderr);
     size_t system = 0, in_use = 0;
     for (size_t i = 0, heaps = heap_count(); i < heaps; i++) {
         struct region_statistics statistics;
@@ -177,6 +182,8 @@ COLD_EXPORT void PUBLIC(malloc_stats)(void)
             "Total (incl. mmap):\nsystem bytes     = %10zu\nin use bytes     = %10zu\n"
             "max mmap regions = %10zu\nmax mmap bytes   = %10zu\n",
             system + mapped.bytes, in_use + mapped.bytes, mapped.count_peak, mapped.bytes_peak);
+    funlockfile(stderr);
+    pthread_setcancelstate(cancellation, &cancellation);
 }
 
 struct heap_totals {

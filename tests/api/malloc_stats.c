@@ -2,7 +2,9 @@
 #include "blocks.h"
 #include "fresh.h"
 
+#include <pthread.h>
 #include <regex.h>
+#include <stdbool.h>
 
 CONTRACT_OF(malloc_stats);
 
@@ -77,4 +79,67 @@ FRESH(quiet)
 Test(malloc_stats, allocates_nothing)
 {
     expect_fresh(quiet);
+}
+
+static void *report_while_cancelled(void *returned)
+{
+    pthread_cancel(pthread_self());
+    malloc_stats();
+    *(bool *)returned = true;
+    pthread_testcancel();
+    return NULL;
+}
+
+FRESH(cancelled)
+{
+    pthread_t thread;
+    bool returned = false;
+    void *result;
+    check(pthread_create(&thread, NULL, report_while_cancelled, &returned) == 0);
+    check(pthread_join(thread, &result) == 0);
+    check(returned);
+    check(result == PTHREAD_CANCELED); /* the request is still pending after the report */
+}
+
+static const char whole_report[] =
+    "^(Arena [0-9]+:\nsystem bytes     = +[0-9]+\nin use bytes     = +[0-9]+\n)+"
+    "Total \\(incl. mmap\\):\nsystem bytes     = +[0-9]+\nin use bytes     = +[0-9]+\n"
+    "max mmap regions = +[0-9]+\nmax mmap bytes   = +[0-9]+\n";
+
+Test(malloc_stats, is_no_cancellation_point)
+{
+    expect_fresh(cancelled);
+    const char *text = fresh_output;
+    take(&text, whole_report);
+    cr_assert_str_empty(text);
+}
+
+enum { REPORTERS = 3, REPORTS = 30 };
+
+static void *report_again_and_again(void *start)
+{
+    pthread_barrier_wait(start);
+    for (int i = 0; i < REPORTS; i++)
+        malloc_stats();
+    return NULL;
+}
+
+FRESH(together)
+{
+    pthread_t threads[REPORTERS];
+    pthread_barrier_t start;
+    pthread_barrier_init(&start, NULL, REPORTERS);
+    for (size_t i = 0; i < REPORTERS; i++)
+        check(pthread_create(&threads[i], NULL, report_again_and_again, &start) == 0);
+    for (size_t i = 0; i < REPORTERS; i++)
+        check(pthread_join(threads[i], NULL) == 0);
+}
+
+Test(malloc_stats, reports_of_several_threads_do_not_mix)
+{
+    expect_fresh(together);
+    const char *text = fresh_output;
+    for (size_t i = 0; i < (size_t)REPORTERS * REPORTS; i++)
+        take(&text, whole_report);
+    cr_assert_str_empty(text);
 }

@@ -88,6 +88,10 @@ COLD void *small_map(const struct arena *arena, unsigned class, size_t alignment
     return room ? NULL : mapping_allocate(alignment, size);
 }
 
+/* Set once memory ran out, and a block had to stay, however small it became, or one of a larger class had to do: any
+   size that fits a block may then be what was asked for. */
+static _Atomic bool sizes_loose;
+
 /* The slow path of every allocation that fits a class. */
 SLOW void *small_allocate(unsigned class, size_t alignment, size_t size, enum contents *contents)
 {
@@ -100,6 +104,8 @@ SLOW void *small_allocate(unsigned class, size_t alignment, size_t size, enum co
         clean = (p = small_map(arena, class, alignment, size)) != NULL;
     if (!p)
         p = arena_refill(arena, class, &clean);
+    if (unlikely(!p) && (p = arena_scrape(arena, class, alignment, &clean)))
+        store_relaxed(sizes_loose, true);
     *contents = clean ? CONTENTS_ZERO : CONTENTS_UNKNOWN;
     thread_leave(arena);
     return p;
@@ -296,10 +302,6 @@ static bool resize_stays(size_t usable, size_t size)
     return size <= usable && (size > usable / 2 || usable <= 64);
 }
 
-/* Set once a block has had to stay, however small it became, because there was no memory to move it to: any size that
-   fits may then be right. */
-static _Atomic bool shrunk_in_place;
-
 /* Frees a block if it could have been handed out for `size` bytes at `alignment`. */
 SLOW void release_sized_slow(void *p, size_t alignment, size_t size)
 {
@@ -314,7 +316,7 @@ SLOW void release_sized_slow(void *p, size_t alignment, size_t size)
         unsigned class = alignment <= BLOCK_ALIGNMENT ? class_of(size) : class_of_aligned(alignment, size);
         unsigned actual = block.slice->size_class;
         possible = actual == class || actual == size_classes[class].lender ||
-                   resize_stays(size_classes[actual].block_size, size) || load_relaxed(shrunk_in_place);
+                   resize_stays(size_classes[actual].block_size, size) || load_relaxed(sizes_loose);
     }
     if (unlikely(!possible))
         diag_fatal("size mismatch in sized free", p);
@@ -402,7 +404,7 @@ static void *alloc_resize(void *p, size_t size)
         return p; /* shrinking cannot fail */
     void *moved = resize_by_copy(p, usable, size);
     if (unlikely(!moved) && size <= usable) {
-        store_relaxed(shrunk_in_place, true);
+        store_relaxed(sizes_loose, true);
         return p;
     }
     return moved;

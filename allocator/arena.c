@@ -324,7 +324,8 @@ static bool class_borrows(struct arena *arena, unsigned class)
     return true;
 }
 
-static void *arena_refill(struct arena *arena, unsigned class, bool *clean)
+/* `more`: from the lender's slab or a new one, too. */
+static void *arena_find(struct arena *arena, unsigned class, bool more, bool *clean)
 {
     struct slice *slab = arena->open[class];
     void *block;
@@ -339,15 +340,15 @@ static void *arena_refill(struct arena *arena, unsigned class, bool *clean)
         if ((slab = arena->partial[class])) {
             list_remove(&arena->partial[class], slab);
         } else if (!(slab = orphan_adopt(arena, class))) {
-            if (class_borrows(arena, class) && (block = arena_refill(arena, size_classes[class].lender, clean))) {
-                arena->open[class] = arena->open[size_classes[class].lender];
+            unsigned lender = size_classes[class].lender;
+            if (more && class_borrows(arena, class) && (block = arena_find(arena, lender, true, clean))) {
+                arena->open[class] = arena->open[lender];
                 return block;
             }
-            if (!(slab = slab_new(arena, class))) {
-                /* Out of memory: the few blocks of a slab that was full will do, or one of the lender's. */
+            if (!more || !(slab = slab_new(arena, class))) {
+                /* Out of memory: the few blocks of a slab that was full will do. */
                 if (!(slab = arena->waiting[class]))
-                    return size_classes[class].lender != class
-                               ? arena_refill(arena, size_classes[class].lender, clean) : NULL;
+                    return NULL;
                 list_remove(&arena->waiting[class], slab);
             }
         }
@@ -358,6 +359,20 @@ static void *arena_refill(struct arena *arena, unsigned class, bool *clean)
         if (arena->waiting[class] == slab)
             return NULL; /* a remote free is on its way to it, but not here yet */
     }
+}
+
+static void *arena_refill(struct arena *arena, unsigned class, bool *clean)
+{
+    return arena_find(arena, class, true, clean);
+}
+
+COLD void *arena_scrape(struct arena *arena, unsigned class, size_t alignment, bool *clean)
+{
+    void *block = NULL;
+    while (!block && ++class < CLASS_COUNT)
+        if (size_classes[class].block_size % alignment == 0)
+            block = arena_find(arena, class, false, clean);
+    return block;
 }
 
 /* ---- remote frees ---- */

@@ -65,6 +65,8 @@ static struct arena *arena_obtain(void);
 static void arena_retire(struct arena *arena);
 /* A block of `class`, when its open slab has none. NULL if there is no memory. `*clean`: zero beyond its first word. */
 static void *arena_refill(struct arena *arena, unsigned class, bool *clean);
+/* The same out of memory, when arena_refill had none: a block of a larger class, from the slabs that there are. */
+COLD void *arena_scrape(struct arena *arena, unsigned class, size_t alignment, bool *clean);
 /* A push has reached slab->wake. */
 static void arena_wake(struct arena *arena, struct slice *slab);
 /* Frees a block of a slab that is not this arena's: claims the slab if nobody owns it, else tells the owner. */

@@ -1,6 +1,7 @@
 /* free_sized and free_aligned_sized (C23): free, with the size that was asked for said again. Weak, for the
    libc underneath need not have them. */
 #include "blocks.h"
+#include "fresh.h"
 
 #pragma weak free_sized
 #pragma weak free_aligned_sized
@@ -69,4 +70,26 @@ Test(free_sized, takes_aligned_blocks)
         free_aligned_sized(aligned_alloc(alignment, 0), alignment, 0);
     }
     cr_assert_lt(resident_bytes(), before + 24 * MIB);
+}
+
+FRESH(at_the_limit)
+{
+    void *large[100];
+    for (size_t i = 0; i < COUNT_OF(large); i++)
+        check((large[i] = malloc(5000)));
+    limit_address_space(1);
+    while (malloc(10))
+        ;
+    for (size_t i = 0; i < COUNT_OF(large); i += 2)
+        free(large[i]);
+    void *small = malloc(10), *aligned = aligned_alloc(64, 10);
+    check(small && aligned);
+    free_sized(small, 10);
+    free_aligned_sized(aligned, 64, 10);
+}
+
+/* Out of memory, a larger block than usual may have to do. */
+Test(free_sized, takes_blocks_from_the_limit)
+{
+    expect_fresh(at_the_limit);
 }

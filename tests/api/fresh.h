@@ -12,6 +12,7 @@
 
 #include <spawn.h>
 #include <stdarg.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -100,5 +101,11 @@ static inline void expect_fresh_with(const char *name, const char *const assignm
 /* Runs the part and fails the test if it fails. The assignments are added to this process's environment. */
 #define expect_fresh(name, ...)                                                                              \
     expect_fresh_with(#name, (const char *const[]){__VA_ARGS__ __VA_OPT__(, ) NULL})
+
+/* 1: from now on nothing can be mapped, and the break cannot grow. RLIM_INFINITY: they can again. */
+static inline void limit_address_space(rlim_t bytes)
+{
+    check(setrlimit(RLIMIT_AS, &(struct rlimit){bytes, RLIM_INFINITY}) == 0);
+}
 
 #endif

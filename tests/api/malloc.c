@@ -1,5 +1,6 @@
 /* malloc: alignment, room, uniqueness, contents that nobody else touches, and refusal of what cannot be. */
 #include "blocks.h"
+#include "fresh.h"
 
 CONTRACT_OF(malloc);
 
@@ -60,6 +61,39 @@ Test(malloc, impossible_sizes_are_out_of_memory)
     free(bystander);
     expect_block(bystander = malloc(1000), 16, 1000);
     free(bystander);
+}
+
+FRESH(at_the_limit)
+{
+    enum { LARGE = 2000 };
+    static const struct { size_t large, alignment, small; } cases[] = {
+        {4000, 16, 16}, {4000, 16, 2000}, {600, 16, 100}, {5000, 64, 64}, {20000, 16, 4000}, {30000, 1024, 1024},
+    };
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        void *blocks[LARGE];
+        for (size_t j = 0; j < LARGE; j++)
+            check((blocks[j] = malloc(cases[i].large)));
+        limit_address_space(1);
+        while (aligned_alloc(cases[i].alignment, cases[i].small))
+            ;
+        check(errno == ENOMEM);
+        for (size_t j = 0; j < LARGE; j += 2)
+            free(blocks[j]);
+        for (size_t j = 0; j < LARGE; j += 2) {
+            blocks[j] = aligned_alloc(cases[i].alignment, cases[i].small);
+            check(blocks[j] && is_aligned(blocks[j], cases[i].alignment));
+            memset(blocks[j], 1, malloc_usable_size(blocks[j]));
+        }
+        limit_address_space(RLIM_INFINITY);
+        for (size_t j = 0; j < LARGE; j++)
+            free(blocks[j]);
+    }
+}
+
+/* Out of memory, each block that is freed has room for a smaller one at least. */
+Test(malloc, freed_blocks_have_room_for_smaller_ones)
+{
+    expect_fresh(at_the_limit);
 }
 
 /* Random sizes and lifetimes; every byte of every block, its whole usable size included, is verified. */

@@ -325,6 +325,30 @@ Test(arena, out_of_memory)
     arenas_check();
 }
 
+/* Then larger blocks, if they are aligned well enough: the smallest class that has any. */
+Test(arena, scrape)
+{
+    enum { SMALL = 0, ODD = 6, EVEN = 16 }; /* blocks of 16, 112 and 640 bytes */
+    struct arena *mine = arena_obtain();
+    bool clean;
+    mine->borrows[ODD] = mine->borrows[EVEN] = 2; /* slabs of their own */
+    check(arena_allocate(mine, ODD, &clean) && arena_allocate(mine, EVEN, &clean));
+    struct rlimit limit = {1, RLIM_INFINITY};
+    check(setrlimit(RLIMIT_AS, &limit) == 0);
+    while (arena_allocate(mine, SMALL, &clean))
+        ;
+    check(slab_of(arena_scrape(mine, SMALL, 16, &clean))->size_class == ODD);
+    void *block = arena_scrape(mine, SMALL, 128, &clean);
+    check((uintptr_t)block % 128 == 0 && slab_of(block)->size_class == EVEN);
+    check(!arena_scrape(mine, SMALL, 256, &clean) && !arena_scrape(mine, EVEN, 16, &clean));
+    while (arena_scrape(mine, SMALL, 16, &clean))
+        ;
+    check(!arena_allocate(mine, ODD, &clean) && !arena_allocate(mine, EVEN, &clean));
+    arena_free(mine, block);
+    check(arena_scrape(mine, SMALL, 16, &clean) == block);
+    arenas_check();
+}
+
 /* ---- random use ---- */
 
 /* Threads played by one: which comes next is chance, who frees is chance, ends and beginnings are

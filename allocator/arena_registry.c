@@ -47,7 +47,7 @@ static void *metadata_allocate(size_t bytes)
     return p;
 }
 
-static struct arena *arena_create(void)
+COLD struct arena *arena_create(void)
 {
     uint32_t id = load_relaxed(arenas.count) + 1;
     if (id > REMOTE_ID_MAX)
@@ -73,7 +73,7 @@ static struct arena *arena_create(void)
     return arena;
 }
 
-static struct arena *arena_obtain(void)
+COLD struct arena *arena_obtain(void)
 {
     lock_acquire(&arenas.lock);
     struct arena *arena;
@@ -160,7 +160,7 @@ static void arena_retire(struct arena *arena)
 
 /* ---- fork ---- */
 
-static void arena_after_fork(const struct arena *mine)
+COLD void arena_after_fork(const struct arena *mine)
 {
     bool broken = lock_break_in_child(&arenas.lock);
     uint32_t count = load_relaxed(arenas.count);

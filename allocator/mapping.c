@@ -273,7 +273,7 @@ static void table_count(size_t *used, size_t *count, size_t *bytes)
     }
 }
 
-static void mapping_after_fork(void)
+COLD void mapping_after_fork(void)
 {
     if (lock_break_in_child(&mappings.lock))
         table_count(&mappings.used, &mappings.totals.count, &mappings.totals.bytes);

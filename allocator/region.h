@@ -121,7 +121,8 @@ struct region {
 };
 
 #define REGION_MAX 64
-static struct region regions[REGION_MAX];
+/* Behind all other data, so that the first one's page is theirs, too. */
+static __attribute__((section(".bss.regions"))) struct region regions[REGION_MAX];
 static _Atomic size_t region_count; /* regions[0 .. region_count) are there; release store after they are */
 
 /* What free memory the regions keep; set from the options. A stale value is harmless. */

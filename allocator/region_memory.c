@@ -57,7 +57,7 @@ static bool region_open_map(struct region *region, size_t count)
 }
 
 /* The break region, empty at first. */
-static bool region_open_break(struct region *region)
+COLD bool region_open_break(struct region *region)
 {
     uintptr_t now = os_break();
     region->base = align_down(now, SLICE_SIZE);
@@ -136,7 +136,7 @@ static bool break_left_to_others(struct region *region)
 }
 
 /* Moves the break up so that the top has at least `slices` free ones. Break lock. */
-static bool break_grow(struct region *region, size_t slices, size_t pad)
+COLD bool break_grow(struct region *region, size_t slices, size_t pad)
 {
     for (int attempt = 0; attempt < 8 && !region->blocked; attempt++) {
         uintptr_t now = os_break();
@@ -200,7 +200,7 @@ static bool break_grow(struct region *region, size_t slices, size_t pad)
 }
 
 /* Opens more of a reserved region. Break lock. */
-static bool reserve_grow(struct region *region, size_t slices, size_t pad)
+COLD bool reserve_grow(struct region *region, size_t slices, size_t pad)
 {
     size_t count = load_relaxed(region->count), top = region_top(region);
     size_t lacking = slices > top ? slices - top : 0;
@@ -271,7 +271,7 @@ static bool region_reserve(struct region *region, size_t size, const struct run_
 /* Adds a region that has room for `request`: regions[0] over the break at first, then reserved ones, each as large
    as all before it if the address space allows. `seen`: the regions that had no room; if there are more by now, they
    come first. False if there is no memory. */
-static bool region_create(const struct run_request *request, size_t seen)
+COLD bool region_create(const struct run_request *request, size_t seen)
 {
     bool created = false;
     lock_acquire(&regions_lock);
@@ -343,7 +343,7 @@ static size_t trim_threshold_now(struct region *region)
 }
 
 /* Lowers the break, if it is still where we left it, to `pad` bytes above the last live slice. Break lock. */
-static bool break_trim(struct region *region, size_t pad)
+COLD bool break_trim(struct region *region, size_t pad)
 {
     if (break_left_to_others(region) || os_break() != region->end)
         return false;
@@ -509,7 +509,7 @@ static bool region_trim_all(size_t pad)
 
 /* ---- fork ---- */
 
-static void region_after_fork(void)
+COLD void region_after_fork(void)
 {
     size_t count = load_relaxed(region_count);
     if (lock_break_in_child(&regions_lock) && count < REGION_MAX)

@@ -18,13 +18,12 @@ static void list_remove(struct slice **list, struct slice *slab)
         slab->previous->next = slab->next;
 }
 
-/* A sparse slab goes to the end: what is fuller is used first, so that the sparse ones may become empty. */
-static void list_add(struct slice **list, struct slice *slab)
+static void list_add(struct slice **list, struct slice *slab, bool last)
 {
     struct slice *first = *list;
     slab->previous = first ? first->previous : slab;
-    slab->next = slab->sparse ? NULL : first;
-    if (first && slab->sparse)
+    slab->next = last ? NULL : first;
+    if (first && last)
         first->previous->next = slab;
     else
         *list = slab;
@@ -32,9 +31,18 @@ static void list_add(struct slice **list, struct slice *slab)
         first->previous = slab;
 }
 
-static struct slice **list_of(struct arena *arena, const struct slice *slab)
+/* A sparse slab goes to the end: what is fuller is used first, so that the sparse ones may become empty. */
+static void partial_add(struct arena *arena, struct slice *slab)
 {
-    return slab->state == SLAB_PARTIAL ? &arena->partial[slab->size_class] : &arena->waiting[slab->size_class];
+    slab->state = SLAB_PARTIAL;
+    list_add(&arena->partial[slab->size_class], slab, slab->sparse);
+}
+
+static void partial_remove(struct arena *arena, struct slice *slab)
+{
+    if (arena->purge_slab == slab)
+        arena->purge_slab = slab->next;
+    list_remove(&arena->partial[slab->size_class], slab);
 }
 
 /* ---- idle bytes: what has become free in slabs that are not open since those were last looked at ---- */
@@ -75,11 +83,12 @@ static void orphan_remove(struct slice *slab)
     store_release(slab->orphan, 0); /* who sees it may use the links */
 }
 
+/* Those with something noted as idle come first. */
 static void orphan_add(struct slice *slab)
 {
     store_relaxed(orphans.idle, load_relaxed(orphans.idle) + idle_renote(slab, slab_idle(slab)));
     struct slice *first = load_relaxed(orphans.first[slab->size_class]);
-    list_add(&first, slab);
+    list_add(&first, slab, slab->noted_free == 0);
     store_relaxed(orphans.first[slab->size_class], first);
     store_relaxed(slab->orphan, 1);
 }
@@ -107,13 +116,18 @@ static bool orphan_leave(struct slice *slab, struct arena *arena)
     return left;
 }
 
-static struct slice *orphan_adopt(struct arena *arena, unsigned class)
+/* `idle`: only one with something noted as idle. */
+static struct slice *orphan_adopt(struct arena *arena, unsigned class, bool idle)
 {
     struct slice *slab = NULL;
     if (!load_relaxed(orphans.first[class]))
         return NULL;
     lock_acquire(&orphans.lock);
     while (!slab && (slab = load_relaxed(orphans.first[class]))) {
+        if (idle && slab->noted_free == 0) {
+            slab = NULL;
+            break;
+        }
         orphan_remove(slab);
         if (!slab_claim(slab, arena, arena->id))
             slab = NULL; /* somebody freed a block of it and was faster */
@@ -135,28 +149,29 @@ static uint64_t slab_enough(const struct slice *slab)
 
 static void slab_reconsider(struct arena *arena, struct slice *slab, bool drained);
 
-/* Looks through the arena's partial slabs, a few classes or slabs at each call, so that nobody waits for long, and gives
-   back their idle pages; not of those that are next to be opened. Done when all have been looked at. */
+enum { LOOKS_MAX = 64 }; /* slabs at a time, so that nobody waits for long */
+
+/* Goes on looking through the arena's partial slabs, if it has begun to, and gives back their idle pages; not of those
+   that are next to be opened. */
 static size_t arena_purge_partial(struct arena *arena)
 {
-    enum { LOOKS_MAX = 64 };
     size_t given = 0;
-    unsigned looks = 0;
-    for (; arena->purge_next < CLASS_COUNT; arena->purge_next++) {
-        struct slice *first = arena->partial[arena->purge_next], *next;
-        for (struct slice *slab = first; slab; slab = next) {
-            next = slab->next;
-            if (slab->noted_free == 0)
-                continue;
-            if (slab == first && !slab->sparse) {
-                arena->idle_spared += slab->noted_free * (size_t)slab_class(slab)->block_size;
-                continue;
-            }
-            if (looks++ == LOOKS_MAX)
-                return given;
-            given += slab_purge(slab);
-            slab_reconsider(arena, slab, false);
+    for (int looks = 0; looks < LOOKS_MAX; looks++) {
+        struct slice *slab = arena->purge_slab;
+        bool first = !slab;
+        while (!slab && arena->purge_next < CLASS_COUNT)
+            slab = arena->partial[arena->purge_next++];
+        if (!slab)
+            break;
+        arena->purge_slab = slab->next;
+        if (slab->noted_free == 0)
+            continue;
+        if (first && !slab->sparse) {
+            arena->idle_spared += slab->noted_free * (size_t)slab_class(slab)->block_size;
+            continue;
         }
+        given += slab_purge(slab);
+        slab_reconsider(arena, slab, false);
     }
     return given;
 }
@@ -168,10 +183,11 @@ static void arena_purge(struct arena *arena)
     arena->idle_spared = min_size(arena->idle_spared, arena->idle); /* some of it was used since */
     /* The budget is an eighth of what is live: regret may make it three. */
     if (total > budget && (ptrdiff_t)total > 0 && total > budget + regret_now(&arena->regret, 2 * budget)) {
-        if (arena->purge_next == CLASS_COUNT && arena->idle - arena->idle_spared >= worth)
+        bool looking = arena->purge_slab || arena->purge_next < CLASS_COUNT;
+        if (!looking && arena->idle - arena->idle_spared >= worth)
             arena->idle_spared = arena->purge_next = 0;
         if (load_relaxed(orphans.idle) >= worth)
-            given += arena_purge_orphans(arena);
+            given += arena_purge_orphans(arena, LOOKS_MAX);
     }
     given += arena_purge_partial(arena);
     if (given != 0)
@@ -207,20 +223,22 @@ static void slab_reconsider(struct arena *arena, struct slice *slab, bool draine
         }
         if (sum == slab->formed) {
             arena->idle += idle_renote(slab, 0);
-            list_remove(list_of(arena, slab), slab);
+            if (slab->state == SLAB_PARTIAL)
+                partial_remove(arena, slab);
+            else
+                list_remove(&arena->waiting[slab->size_class], slab);
             slab_destroy(slab);
             return;
         }
         /* What is not formed (of an orphan) is room, too. */
         if (slab->state == SLAB_WAITING && (sum >= slab_enough(slab) || load_relaxed(slab->unformed) != 0)) {
             list_remove(&arena->waiting[slab->size_class], slab);
-            slab->state = SLAB_PARTIAL;
-            list_add(&arena->partial[slab->size_class], slab);
+            partial_add(arena, slab);
         }
         if (slab->state == SLAB_PARTIAL && !slab->sparse && (slab->formed - sum) * 2 < slab_class(slab)->capacity) {
-            list_remove(&arena->partial[slab->size_class], slab);
+            partial_remove(arena, slab);
             slab->sparse = true;
-            list_add(&arena->partial[slab->size_class], slab);
+            partial_add(arena, slab);
         }
         uint64_t missing = slab_next_look(slab, sum) - sum;
         uint64_t half = REMOTE_COUNT(remote) != 0 ? (missing + 1) / 2 : missing;
@@ -247,16 +265,22 @@ static void slab_wait(struct arena *arena, struct slice *slab)
 {
     slab->state = SLAB_WAITING;
     slab->sparse = false;
-    list_add(&arena->waiting[slab->size_class], slab);
+    list_add(&arena->waiting[slab->size_class], slab, false);
 }
+
+static _Thread_local bool arena_draining; /* this thread has slabs in hand that were pending */
 
 static void arena_drain(struct arena *arena)
 {
+    arena_draining = true;
+    atomic_signal_fence(memory_order_seq_cst);
     struct slice *slab = atomic_exchange_explicit(&arena->pending, NULL, memory_order_acquire), *next;
     for (; slab; slab = next) {
         next = slab->pending_next;
         slab_reconsider(arena, slab, true);
     }
+    atomic_signal_fence(memory_order_seq_cst);
+    arena_draining = false;
 }
 
 static void arena_wake(struct arena *arena, struct slice *slab)
@@ -338,8 +362,8 @@ static void *arena_find(struct arena *arena, unsigned class, bool more, bool *cl
         arena_drain(arena);
     for (;;) {
         if ((slab = arena->partial[class])) {
-            list_remove(&arena->partial[class], slab);
-        } else if (!(slab = orphan_adopt(arena, class))) {
+            partial_remove(arena, slab);
+        } else if (!(slab = orphan_adopt(arena, class, false))) {
             unsigned lender = size_classes[class].lender;
             if (more && class_borrows(arena, class) && (block = arena_find(arena, lender, true, clean))) {
                 arena->open[class] = arena->open[lender];
@@ -446,6 +470,7 @@ static bool arena_trim(struct arena *arena)
                 slab_reconsider(arena, slab, false);
             } else {
                 any |= slab_purge(slab) != 0;
+                slab->looked_free = 0;
             }
         }
         struct slice *lists[2] = {arena->waiting[class], arena->partial[class]};

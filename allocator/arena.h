@@ -44,7 +44,8 @@ struct arena {
     struct regret regret;         /* in bytes: by how much purging its slabs was too eager */
     size_t idle;                  /* bytes freed in its partial slabs since those were last looked at */
     size_t idle_spared;           /* of it, what the last look left alone */
-    unsigned purge_next;          /* class whose partial slabs are looked at next; CLASS_COUNT: none are */
+    struct slice *purge_slab;     /* partial slab that is looked at next; NULL: the first of the class purge_next */
+    unsigned purge_next;          /* CLASS_COUNT: there is none */
     uint32_t orders_seen;         /* see thread_orders */
     uint32_t id;                  /* 1 or more; constant */
     struct arena *idle_next;      /* arenas' lock */
@@ -59,8 +60,10 @@ static const struct slice slab_none;
 static const struct arena arena_none;
 #define SLAB_NONE ((struct slice *)&slab_none)
 
-/* An arena for the calling thread: an idle one or a new one. NULL if there is no memory. */
+/* An arena for the calling thread: an idle one or a new one. NULL if there is no memory. It is in the thread's hand then,
+   until the thread says otherwise. */
 static struct arena *arena_obtain(void);
+static _Thread_local struct arena *arena_in_hand; /* not this thread's home yet, or only borrowed; its own all the same */
 /* The calling thread is done with its arena: all that can be disowned becomes nobody's, the rest waits in it. */
 static void arena_retire(struct arena *arena);
 /* A block of `class`, when its open slab has none. NULL if there is no memory. `*clean`: zero beyond its first word. */
@@ -73,11 +76,11 @@ static void arena_wake(struct arena *arena, struct slice *slab);
 static void arena_release_foreign(struct arena *arena, struct slice *slab, void *block, uintptr_t offset);
 /* Gives back what the arena's slabs hold of free whole pages. Its thread only. True if anything went back. */
 static bool arena_trim(struct arena *arena);
-/* The same for the slabs that ended threads left. For `arena`'s thread. Bytes. */
-static size_t arena_purge_orphans(struct arena *arena);
+/* The same for at most so many of the slabs that ended threads left. For `arena`'s thread. Bytes. */
+static size_t arena_purge_orphans(struct arena *arena, size_t most);
 static struct arena *arena_by_id(uint32_t id);
 static uint32_t arena_count(void); /* ids 1 to this exist */
-static void arena_after_fork(const struct arena *mine);
+static void arena_after_fork(struct arena *mine);
 VALIDITY bool arena_valid(struct arena *arena);
 
 #endif

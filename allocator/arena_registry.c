@@ -67,6 +67,8 @@ COLD struct arena *arena_create(void)
         arena->open[class] = SLAB_NONE;
     arena->purge_next = CLASS_COUNT;
     arena->id = id;
+    arena_in_hand = arena; /* as in arena_obtain */
+    atomic_signal_fence(memory_order_seq_cst);
     store_relaxed(arena->state, ARENA_ACTIVE);
     store_release(*arena_place(id), arena);
     store_release(arenas.count, id);
@@ -80,12 +82,14 @@ COLD struct arena *arena_obtain(void)
     while ((arena = arenas.idle)) {
         arenas.idle = arena->idle_next;
         arena->idle_listed = false;
+        arena_in_hand = arena; /* first: fork in a signal handler must not call it dead */
+        atomic_signal_fence(memory_order_seq_cst);
         uint32_t idle = ARENA_IDLE;
         if (atomic_compare_exchange_strong(&arena->state, &idle, ARENA_ACTIVE))
             break; /* else a sender is doing its work, and lists it again after */
     }
-    if (!arena)
-        arena = arena_create();
+    if (!arena && !(arena = arena_create()))
+        arena_in_hand = NULL;
     lock_release(&arenas.lock);
     return arena;
 }
@@ -105,19 +109,16 @@ static void slab_leave(struct arena *arena, struct slice *slab)
     }
 }
 
-static size_t arena_purge_orphans(struct arena *arena)
+static size_t arena_purge_orphans(struct arena *arena, size_t most)
 {
     size_t given = 0;
     for (unsigned class = 0; class < CLASS_COUNT; class ++) {
-        struct slice *adopted = NULL, *slab;
-        while ((slab = orphan_adopt(arena, class))) {
+        struct slice *slab;
+        while (most != 0 && (slab = orphan_adopt(arena, class, true))) {
+            most--;
             slab_merge_remote(slab);
             given += slab_purge(slab);
-            slab->next = adopted;
-            adopted = slab;
-        }
-        while ((slab = adopted)) {
-            adopted = slab->next;
+            slab->looked_free = (uint16_t)slab_free_count(slab); /* whatever came of it: it is not noted again */
             slab_leave(arena, slab);
         }
     }
@@ -135,6 +136,7 @@ static void arena_retire(struct arena *arena)
                 slab_leave(arena, slab);
             struct slice *lists[2] = {arena->partial[class], arena->waiting[class]}, *next;
             arena->partial[class] = arena->waiting[class] = NULL;
+            arena->purge_slab = NULL;
             for (int i = 0; i < 2; i++)
                 for (slab = lists[i]; slab; slab = next) {
                     next = slab->next;
@@ -160,17 +162,52 @@ static void arena_retire(struct arena *arena)
 
 /* ---- fork ---- */
 
-COLD void arena_after_fork(const struct arena *mine)
+static void slabs_visit(void (*visit)(struct slice *, struct arena *), struct arena *arena)
+{
+    for (size_t i = 0; i < load_relaxed(region_count); i++) {
+        struct region *region = &regions[i];
+        size_t length;
+        for (size_t at = 0; at < load_relaxed(region->count); at += length) {
+            struct slice *slab = &region->map[at];
+            length = max_size(run_length(slab), 1);
+            if (run_kind(slab) == RUN_SLAB)
+                visit(slab, arena);
+        }
+    }
+}
+
+/* A sender that does not exist here may have announced a slab of ours, and not handed it over. */
+static void pending_find(struct slice *slab, struct arena *mine)
+{
+    uint64_t remote = load_relaxed(slab->remote);
+    if (REMOTE_ID(remote) != mine->id || !(remote & REMOTE_PENDING))
+        return;
+    slab->pending_next = load_relaxed(mine->pending);
+    store_relaxed(mine->pending, slab);
+}
+
+static void orphan_find(struct slice *slab, struct arena *unused)
+{
+    (void)unused;
+    if (!load_relaxed(slab->orphan))
+        return;
+    store_relaxed(slab->orphan, 0);
+    slab->noted_free = 0;
+    if (load_relaxed(slab->remote) == 0)
+        orphan_add(slab);
+}
+
+COLD void arena_after_fork(struct arena *mine)
 {
     bool broken = lock_break_in_child(&arenas.lock);
     uint32_t count = load_relaxed(arenas.count);
     for (uint32_t id = 1; id <= count; id++) {
         struct arena *arena = arena_by_id(id);
-        if (arena != mine && load_relaxed(arena->state) == ARENA_ACTIVE)
+        if (arena != mine && arena != arena_in_hand && load_relaxed(arena->state) == ARENA_ACTIVE)
             store_relaxed(arena->state, ARENA_DEAD);
     }
-    if (mine)
-        store_relaxed(idle_total, mine->idle + load_relaxed(orphans.idle)); /* the dead ones' is nobody's to give */
+    /* What the dead ones had noted is nobody's to give. */
+    store_relaxed(idle_total, (mine ? mine->idle : 0) + load_relaxed(orphans.idle));
     if (broken) {
         arenas.spare = arenas.spare_end = 0; /* perhaps half set */
         arenas.idle = NULL;
@@ -183,24 +220,15 @@ COLD void arena_after_fork(const struct arena *mine)
             }
         }
     }
+    if (mine && count > 1 && !arena_draining) {
+        store_relaxed(mine->pending, NULL);
+        slabs_visit(pending_find, mine);
+    }
     if (!lock_break_in_child(&orphans.lock))
         return;
     for (unsigned class = 0; class < CLASS_COUNT; class ++)
         store_relaxed(orphans.first[class], NULL);
     store_relaxed(idle_total, load_relaxed(idle_total) - load_relaxed(orphans.idle));
     store_relaxed(orphans.idle, 0);
-    for (size_t i = 0; i < load_relaxed(region_count); i++) {
-        struct region *region = &regions[i];
-        size_t length;
-        for (size_t at = 0; at < load_relaxed(region->count); at += length) {
-            struct slice *slab = &region->map[at];
-            length = max_size(run_length(slab), 1);
-            if (run_kind(slab) != RUN_SLAB || !load_relaxed(slab->orphan))
-                continue;
-            store_relaxed(slab->orphan, 0);
-            slab->noted_free = 0;
-            if (load_relaxed(slab->remote) == 0)
-                orphan_add(slab);
-        }
-    }
+    slabs_visit(orphan_find, NULL);
 }

@@ -57,5 +57,5 @@ static bool chunk_is_there(uintptr_t p)
 COLD bool foreign_is_block(const void *p)
 {
     uintptr_t address = (uintptr_t)p;
-    return address % BLOCK_ALIGNMENT == 0 && (load_relaxed(foreign_all) || chunk_is_there(address)) && libc_find();
+    return address % BLOCK_ALIGNMENT == 0 && libc_find() && (load_relaxed(foreign_all) || chunk_is_there(address));
 }

@@ -101,6 +101,7 @@ struct region {
     size_t map_open;       /* slices whose descriptors are opened. Break lock */
     uintptr_t end;         /* first byte that is not ours: where we left the break. Break lock */
     bool is_break;         /* regions[0] */
+    uintptr_t first;       /* of the break region: where the break was when it was opened; below may be nothing. Constant */
     bool shared;           /* somebody else has moved the break, too. Break lock */
     bool blocked;          /* the break was moved below our memory, a fork lost it, or others might move it at the very
                               moment that we do: never moved again. Break lock */

@@ -61,6 +61,7 @@ COLD bool region_open_break(struct region *region)
 {
     uintptr_t now = os_break();
     region->base = align_down(now, SLICE_SIZE);
+    region->first = now;
     region->end = 0; /* so that the bytes below the first slice are somebody else's */
     size_t reserve = align_down(min_size(MAP_RESERVE_MAX, os_address_space_limit() / MAP_SHARE_OF_LIMIT), 64 * KIB);
     size_t capacity = max_size(reserve, 128 * KIB) / sizeof(struct slice);
@@ -232,7 +233,7 @@ COLD bool region_is_foreign(uintptr_t from, size_t bytes)
     size_t count = load_relaxed(region->count);
     uintptr_t described = region->base + (count << SLICE_SHIFT);
     /* Below our end, the slice that it cuts has no descriptor, and is ours. */
-    bool foreign = from >= region->base && to <= os_break() &&
+    bool foreign = from >= region->first && to <= os_break() &&
                    (to <= described || max_size(from, described) >= region->end);
     for (uintptr_t at = align_down(from, SLICE_SIZE); foreign && at < min_size(to, described); at += SLICE_SIZE)
         foreign = run_kind(&region->map[(at - region->base) >> SLICE_SHIFT]) == RUN_FOREIGN;
@@ -519,8 +520,12 @@ COLD void region_after_fork(void)
         bool growth_broken = lock_break_in_child(&region->growth);
         bool broken = lock_break_in_child(&region->lock);
         bool purge_lost = region->detached != 0 && region->purger != lock_self();
-        if (broken || (purge_lost && !lock_is_mine(&region->lock))) /* ours is half changed, and goes on */
+        if (broken || (purge_lost && !lock_is_mine(&region->lock))) {
             region_rebuild(region);
+        } else if (purge_lost) { /* ours is half changed, and goes on; the run that was being purged is lost */
+            region->detached = 0;
+            region->purger = NULL;
+        }
         if (region->is_break && !lock_is_mine(&region->growth)) /* ours is half moved, and goes on */
             break_after_fork(region, growth_broken);
     }

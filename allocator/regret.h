@@ -19,17 +19,22 @@ struct regret {
 
 enum { REGRET_SOON_MS = 500, REGRET_HALF_LIFE_MS = 1000 };
 
-/* Never more than the largest `most` of the calls before, which is forgotten as fast. */
-static size_t regret_now(struct regret *regret, size_t most)
+static void regret_fade(struct regret *regret)
 {
-    if (likely(regret->amount == 0))
-        return 0;
     uint64_t periods = (os_now_ms() - regret->decayed_at) / REGRET_HALF_LIFE_MS;
     if (periods != 0) {
         regret->amount = periods < 63 ? regret->amount >> periods : 0;
         regret->most = periods < 63 ? regret->most >> periods : 0;
         regret->decayed_at += periods * REGRET_HALF_LIFE_MS;
     }
+}
+
+/* Never more than the largest `most` of the calls before, which is forgotten as fast. */
+static size_t regret_now(struct regret *regret, size_t most)
+{
+    if (likely(regret->amount == 0))
+        return 0;
+    regret_fade(regret);
     regret->most = max_size(regret->most, most);
     return regret->amount = min_size(regret->amount, regret->most);
 }
@@ -54,7 +59,8 @@ static inline void regret_take(struct regret *regret, size_t amount)
     }
     amount = min_size(amount, regret->given_back);
     regret->given_back -= amount;
-    if (regret_now(regret, 0) == 0) {
+    regret_fade(regret);
+    if (regret->amount == 0) {
         regret->decayed_at = now;
         regret->most = 0;
     }

@@ -62,6 +62,8 @@ COLD struct arena *thread_attach(void)
     if (!arena || exit_round >= EXIT_ROUNDS)
         return arena; /* borrowed, see thread_leave */
     thread_home = arena;
+    atomic_signal_fence(memory_order_seq_cst);
+    arena_in_hand = NULL;
     if (!load_relaxed(slow_mode))
         thread_arena = arena;
     thread_hook_exit();
@@ -95,8 +97,10 @@ static inline struct arena *thread_enter(void)
 
 static inline void thread_leave(struct arena *arena)
 {
-    if (unlikely(arena != thread_home))
+    if (unlikely(arena != thread_home)) {
         arena_retire(arena);
+        arena_in_hand = NULL;
+    }
 }
 
 static bool thread_trim(void)
@@ -107,7 +111,7 @@ static bool thread_trim(void)
     thread_order(ORDER_TRIM);
     arena->orders_seen += ORDER_TRIM;
     bool any = arena_trim(arena);
-    any |= arena_purge_orphans(arena) != 0;
+    any |= arena_purge_orphans(arena, SIZE_MAX) != 0;
     thread_leave(arena);
     return any;
 }

@@ -383,7 +383,7 @@ Test(arena, threads_in_turns)
         if (random_one_in(&dice, 2000))
             arena_trim(players[player]);
         if (random_one_in(&dice, 4000))
-            arena_purge_orphans(players[player]);
+            arena_purge_orphans(players[player], SIZE_MAX);
         if (step % 3000 == 0)
             arenas_check();
     }

@@ -59,7 +59,7 @@ Test(foreign, blocks_of_the_main_arena)
             take(random_between(&dice, 1, 20));
     }
     for (size_t i = 0; i < BLOCKS; i++) {
-        check(foreign_is_block(p[i]) || (uintptr_t)p[i] < regions[0].base);
+        check(foreign_is_block(p[i]) || (uintptr_t)p[i] < regions[0].first);
         if (!foreign_is_block(p[i]))
             continue;
         described += region_of(p[i]) != NULL;

@@ -24,6 +24,15 @@ Test(regret, soon_counts)
     check(regret_now(&regret, SIZE_MAX) == 110);
 }
 
+Test(regret, adds_up)
+{
+    struct regret regret = {0};
+    regret_give(&regret, 100);
+    regret_take(&regret, 30);
+    regret_take(&regret, 30);
+    check(regret_now(&regret, 1000) == 60);
+}
+
 Test(regret, late_does_not)
 {
     struct regret regret = {0};

@@ -295,6 +295,55 @@ Test(arena, purges_what_is_idle)
 }
 
 /* Without memory for a new slab, the last free blocks of all others are handed out before NULL is. */
+/* What an ended thread left is given back, too, by those that end after it: a few slabs at a time. */
+Test(arena, purges_orphans)
+{
+    enum { BLOCKS = 5000, EACH = 32 };
+    unsigned class = class_of(2048);
+    struct arena *gone = arena_obtain();
+    bool clean;
+    for (int i = 0; i < BLOCKS; i++)
+        check((blocks[i] = arena_allocate(gone, class, &clean)));
+    size_t threshold = load_relaxed(region_policy.trim_threshold);
+    store_relaxed(region_policy.trim_threshold, SIZE_MAX); /* nothing goes back now */
+    for (int i = 0; i < BLOCKS; i++)
+        if (i % EACH != 0)
+            arena_free(gone, blocks[i]);
+    check(gone->idle > 4 * MIB && load_relaxed(orphans.idle) == 0 && load_relaxed(idle_total) == gone->idle);
+    arena_retire(gone);
+    size_t idle = load_relaxed(orphans.idle);
+    check(gone->idle == 0 && idle > 4 * MIB && load_relaxed(idle_total) == idle);
+    store_relaxed(region_policy.trim_threshold, threshold);
+    for (int i = 0; i < 8; i++) {
+        arena_retire(arena_obtain());
+        check(load_relaxed(orphans.idle) <= idle && load_relaxed(idle_total) == load_relaxed(orphans.idle));
+        idle = load_relaxed(orphans.idle);
+        arenas_check();
+    }
+    check(idle <= region_purge_budget());
+    for (int i = 0; i < BLOCKS; i += EACH)
+        arena_free(gone, blocks[i]);
+    check(slabs_there() == 0 && load_relaxed(idle_total) == 0);
+}
+
+/* A sender that has noted on a slab that it will announce it, and is not there in a forked child. */
+Test(arena, announced_by_nobody)
+{
+    struct arena *mine = arena_obtain(), *senders = arena_obtain();
+    bool clean;
+    blocks[0] = arena_allocate(mine, CLASS, &clean);
+    struct slice *slab = slab_of(blocks[0]);
+    arena_in_hand = NULL;
+    atomic_fetch_or(&slab->remote, REMOTE_PENDING);
+    arena_after_fork(mine);
+    check(load_relaxed(senders->state) == ARENA_DEAD && load_relaxed(mine->pending) == slab);
+    arena_drain(mine);
+    check(!load_relaxed(mine->pending) && !(load_relaxed(slab->remote) & REMOTE_PENDING));
+    arena_free(mine, blocks[0]);
+    arena_trim(mine);
+    check(slabs_there() == 0);
+}
+
 Test(arena, out_of_memory)
 {
     struct arena *mine = arena_obtain();

@@ -125,7 +125,7 @@ SLOW void *allocate_slow(size_t size)
 INLINE void *alloc_allocate(size_t size)
 {
     if (likely(size <= CLASS_MAX)) {
-        void *p = slab_pop(thread_arena->open[class_of(size)]);
+        void *p = slab_pop(thread_supply->open[class_of(size)]);
         if (likely(p != NULL))
             return p;
     }
@@ -138,7 +138,7 @@ static void *alloc_allocate_zeroed(size_t size)
     void *p = NULL;
     if (likely(size <= CLASS_MAX)) {
         unsigned class = class_of(size);
-        p = slab_pop(thread_arena->open[class]);
+        p = slab_pop(thread_supply->open[class]);
         if (unlikely(!p))
             p = small_allocate(class, BLOCK_ALIGNMENT, size, &contents);
     } else {
@@ -159,7 +159,7 @@ static void *alloc_aligned(size_t alignment, size_t size)
     void *p;
     if (size <= CLASS_MAX && alignment <= CLASS_MAX) {
         unsigned class = class_of_aligned(alignment, size);
-        p = slab_pop(thread_arena->open[class]);
+        p = slab_pop(thread_supply->open[class]);
         if (unlikely(!p))
             p = small_allocate(class, alignment, size, &contents);
     } else {
@@ -429,7 +429,5 @@ static bool alloc_owns(const void *p)
 static void alloc_set_perturb(unsigned char byte)
 {
     store_relaxed(perturb_byte, byte);
-    store_relaxed(slow_mode, byte != 0);
-    thread_order(ORDER_LOOK);
-    thread_arena = byte != 0 || !thread_home ? (struct arena *)&arena_none : thread_home;
+    thread_slow(SLOW_PERTURB, byte != 0);
 }

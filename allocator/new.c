@@ -273,7 +273,7 @@ COLD void *aligned_replaced_or_null(void *(*replacement)(size_t, size_t), size_t
    than that the rest of alloc_allocate is needed. */
 INLINE void *allocate_fast(size_t size)
 {
-    return likely(size <= CLASS_MAX) ? slab_pop(thread_arena->open[class_of(size)]) : NULL;
+    return likely(size <= CLASS_MAX) ? slab_pop(thread_supply->open[class_of(size)]) : NULL;
 }
 
 SLOW void *allocate_or_throw_slow(size_t size, const void *caller)

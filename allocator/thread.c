@@ -12,6 +12,13 @@ static void process_init_once(void)
         link_key_init(&process_key, os_init());
 }
 
+static void thread_choose_paths(void)
+{
+    struct arena *arena = thread_home && load_relaxed(slow_reasons) == 0 ? thread_home : (struct arena *)&arena_none;
+    thread_supply = arena;
+    thread_arena = arena;
+}
+
 static pthread_key_t exit_key;
 static _Atomic bool exit_key_ready;
 static _Thread_local bool exit_hooked;       /* exit_key has a value in this thread */
@@ -30,7 +37,7 @@ static void thread_exit(void *value)
         return;
     }
     struct arena *arena = thread_home;
-    thread_arena = (struct arena *)&arena_none;
+    thread_supply = thread_arena = (struct arena *)&arena_none;
     thread_home = NULL;
     if (arena)
         arena_retire(arena);
@@ -64,8 +71,7 @@ COLD struct arena *thread_attach(void)
     thread_home = arena;
     atomic_signal_fence(memory_order_seq_cst);
     arena_in_hand = NULL;
-    if (!load_relaxed(slow_mode))
-        thread_arena = arena;
+    thread_choose_paths();
     thread_hook_exit();
     return arena;
 }
@@ -75,12 +81,22 @@ static void thread_order(uint32_t order)
     atomic_fetch_add_explicit(&thread_orders, order, memory_order_release);
 }
 
+static void thread_slow(uint32_t reason, bool slow)
+{
+    if (slow)
+        atomic_fetch_or_explicit(&slow_reasons, reason, memory_order_relaxed);
+    else
+        atomic_fetch_and_explicit(&slow_reasons, ~reason, memory_order_relaxed);
+    thread_order(ORDER_LOOK);
+    thread_choose_paths();
+}
+
 COLD void thread_attend(struct arena *arena)
 {
     thread_hook_exit();
     uint32_t orders = load_acquire(thread_orders), unseen = orders ^ arena->orders_seen;
     arena->orders_seen = orders;
-    thread_arena = load_relaxed(slow_mode) ? (struct arena *)&arena_none : arena;
+    thread_choose_paths();
     if (unseen >= ORDER_TRIM)
         arena_trim(arena);
 }

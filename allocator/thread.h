@@ -9,16 +9,20 @@
 
 #include "arena.h"
 
-/* What the fast paths use: the thread's arena, or arena_none when there is none or when every operation must take
-   the slow path (options that act on each block). */
-static _Thread_local struct arena *thread_arena = (struct arena *)&arena_none;
+/* What the fast paths use: each is the thread's arena, or arena_none when there is none or when every operation must take
+   the slow path (see thread_slow). */
+static _Thread_local struct arena *thread_supply = (struct arena *)&arena_none; /* whose open slabs allocation pops from */
+static _Thread_local struct arena *thread_arena = (struct arena *)&arena_none;  /* whose slabs release pushes to */
 /* The thread's arena, or NULL. */
 static _Thread_local struct arena *thread_home;
 
-/* Every operation of every thread takes the slow path. Changed with thread_order. */
-static _Atomic bool slow_mode;
+/* Why every allocation of every thread takes the slow path, and every release: bits. Changed by thread_slow. */
+enum { SLOW_PERTURB = 1 };
+static _Atomic uint32_t slow_reasons;
+/* Sets or clears a reason: for the calling thread now, for others by an order. */
+static void thread_slow(uint32_t reason, bool slow);
 
-/* What all threads must do, each when it next leaves the fast path: look at slow_mode; give back what its arena's slabs
+/* What all threads must do, each when it next leaves the fast path: look at slow_reasons; give back what its arena's slabs
    hold, if it has not since the last ORDER_TRIM. The number of an order says which of the two it is. */
 enum { ORDER_LOOK = 1, ORDER_TRIM = 1 << 16 };
 static _Atomic uint32_t thread_orders;

@@ -154,7 +154,7 @@ static void operation_trim(void)
 static void operation_retire(void)
 {
     struct arena *arena = thread_home;
-    thread_arena = (struct arena *)&arena_none;
+    thread_supply = thread_arena = (struct arena *)&arena_none;
     thread_home = NULL;
     arena_retire(arena);
 }

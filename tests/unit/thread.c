@@ -82,11 +82,11 @@ Test(thread, set_up_once)
 
 static void *attach(void *seen)
 {
-    check(!thread_home && thread_arena == &arena_none);
+    check(!thread_home && thread_arena == &arena_none && thread_supply == &arena_none);
     errno = ERANGE;
     struct arena *arena = thread_enter();
     check(errno == ERANGE);
-    check(arena && thread_home == arena && thread_arena == arena &&
+    check(arena && thread_home == arena && thread_arena == arena && thread_supply == arena &&
           load_relaxed(arena->state) == ARENA_ACTIVE);
     thread_leave(arena);
     check(thread_home == arena && thread_enter() == arena);
@@ -171,7 +171,7 @@ static void *attach_without_memory(void *unused)
 {
     struct rlimit limit = {1, RLIM_INFINITY};
     check(setrlimit(RLIMIT_AS, &limit) == 0);
-    check(!thread_enter() && !thread_home && thread_arena == &arena_none);
+    check(!thread_enter() && !thread_home && thread_arena == &arena_none && thread_supply == &arena_none);
     limit.rlim_cur = RLIM_INFINITY;
     check(setrlimit(RLIMIT_AS, &limit) == 0);
     check(thread_enter() && thread_home);
@@ -357,35 +357,33 @@ Test(thread, trim_is_passed_on)
     expect_all_others_idle();
 }
 
-/* slow_mode reaches threads that exist, and those that begin while it is on, both ways. */
+/* A reason for the slow paths reaches threads that exist, and those that begin while it is on, both ways. */
 static void *look(void *unused)
 {
     for (int turn = 0; turn < 3; turn++) {
         pthread_barrier_wait(&ready);
         struct arena *arena = thread_enter();
         check(thread_home == arena);
-        check(thread_arena == (load_relaxed(slow_mode) ? &arena_none : arena));
+        check(thread_arena == (load_relaxed(slow_reasons) ? &arena_none : arena) && thread_supply == thread_arena);
         thread_leave(arena);
         pthread_barrier_wait(&ready);
     }
     return unused;
 }
 
-Test(thread, slow_mode_reaches_all)
+Test(thread, slow_paths_reach_all)
 {
     pthread_t threads[2];
     thread_init();
     for (int begin_slow = 0; begin_slow < 2; begin_slow++) {
-        store_relaxed(slow_mode, begin_slow);
-        thread_order(ORDER_LOOK);
+        thread_slow(SLOW_PERTURB, begin_slow);
         pthread_barrier_init(&ready, NULL, 3);
         for (int i = 0; i < 2; i++)
             check(pthread_create(&threads[i], NULL, look, NULL) == 0);
         for (int turn = 0; turn < 3; turn++) {
             pthread_barrier_wait(&ready);
             pthread_barrier_wait(&ready);
-            store_relaxed(slow_mode, !load_relaxed(slow_mode));
-            thread_order(ORDER_LOOK);
+            thread_slow(SLOW_PERTURB, load_relaxed(slow_reasons) == 0);
         }
         for (int i = 0; i < 2; i++)
             pthread_join(threads[i], NULL);

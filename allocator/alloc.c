@@ -20,10 +20,9 @@ static void *medium_take(const struct run_request *request, enum contents *conte
     struct slice *head = region_take(request, &zero);
     if (!head)
         return NULL;
-    head->start = slice_address(region_of_slice(head), head);
     run_publish(head, RUN_MEDIUM);
     *contents = zero ? CONTENTS_ZERO : CONTENTS_UNKNOWN;
-    return (void *)head->start;
+    return (void *)slice_address(region_of_slice(head), head);
 }
 
 /* The size that glibc's malloc would be asked for: its memalign wants the alignment and a smallest block more. More than
@@ -122,14 +121,27 @@ SLOW void *allocate_slow(size_t size)
     return p;
 }
 
-INLINE void *alloc_allocate(size_t size)
+/* Requests whose class must be looked up; all others go on to the slow path. */
+SLOW void *allocate_more(size_t size)
 {
-    if (likely(size <= CLASS_MAX)) {
+    if (size > STEPS_MAX && size <= CLASS_MAX) {
         void *p = slab_pop(thread_supply->open[class_of(size)]);
         if (likely(p != NULL))
             return p;
     }
     return allocate_slow(size);
+}
+
+/* A block of the open slab; NULL if the rest of alloc_allocate is needed. */
+INLINE void *allocate_fast(size_t size)
+{
+    return likely(size <= STEPS_MAX) ? slab_pop(thread_supply->open_by_step[(size + 15) / 16]) : NULL;
+}
+
+INLINE void *alloc_allocate(size_t size)
+{
+    void *p = allocate_fast(size);
+    return likely(p != NULL) ? p : allocate_more(size);
 }
 
 static void *alloc_allocate_zeroed(size_t size)
@@ -194,7 +206,7 @@ static struct block block_look_up(const void *p)
     switch (run_kind(slice)) {
     case RUN_SLAB: {
         const struct size_class *row = slab_class(slice);
-        uintptr_t offset = (uintptr_t)p - slice->start;
+        uintptr_t offset = (uintptr_t)p - slab_start(slice);
         if (offset % row->block_size != 0)
             block.kind = BLOCK_INTERIOR;
         else if (offset / row->block_size >= row->capacity)
@@ -203,7 +215,7 @@ static struct block block_look_up(const void *p)
             block.kind = slab_block_is_free(slice, p) ? BLOCK_FREE : BLOCK_SLAB;
         break;
     }
-    case RUN_MEDIUM: block.kind = (uintptr_t)p == slice->start ? BLOCK_MEDIUM : BLOCK_INTERIOR; break;
+    case RUN_MEDIUM: block.kind = (uintptr_t)p == slice_address(region, slice) ? BLOCK_MEDIUM : BLOCK_INTERIOR; break;
     case RUN_FREE:
     case RUN_PURGING:
     case RUN_DETACHED: block.kind = BLOCK_FREE; break;
@@ -232,11 +244,32 @@ _Noreturn COLD void block_refuse(enum block_kind kind, const void *p)
 
 /* ---- release ---- */
 
-/* The slow path of every release. */
-SLOW void release_slow(void *p)
+/* A push has made its slab want attention. */
+COLD void release_wake(struct slice *slab)
 {
-    if (!p)
-        return;
+    int saved_errno = errno;
+    arena_wake(thread_arena, slab);
+    thread_enter(); /* a thread that only frees sees its orders here */
+    errno = saved_errno;
+}
+
+/* Is it a block of the thread's own slab, with nothing unusual about it? `sized`: the caller says that it asked for
+   `size` bytes, at most CLASS_MAX. */
+INLINE bool release_is_plain(const struct slice *slab, const void *p, uintptr_t offset, bool sized, size_t size)
+{
+    return likely(load_relaxed(slab->owner) == thread_arena) && likely(slab_is_block(slab, offset)) &&
+           likely(!slab_double_free_candidate(p)) && (!sized || likely(slab->size_class == class_of(size)));
+}
+
+INLINE void release_plain(struct slice *slab, void *p, uintptr_t offset)
+{
+    if (unlikely(slab_push(slab, p, offset)))
+        release_wake(slab);
+}
+
+/* Whatever it is but NULL. */
+SLOW void release_any(void *p)
+{
     int saved_errno = errno;
     struct block block = block_look_up(p);
     unsigned char byte = load_relaxed(perturb_byte);
@@ -248,7 +281,7 @@ SLOW void release_slow(void *p)
             break; /* no memory for an arena: the block is lost, which no later operation can notice */
         if (unlikely(byte != 0))
             memset(p, byte, slab_class(block.slice)->block_size);
-        uintptr_t offset = (uintptr_t)p - block.slice->start;
+        uintptr_t offset = (uintptr_t)p - slab_start(block.slice);
         if (load_relaxed(block.slice->owner) != arena)
             arena_release_foreign(arena, block.slice, p, offset);
         else if (slab_push(block.slice, p, offset))
@@ -277,13 +310,26 @@ SLOW void release_slow(void *p)
     errno = saved_errno;
 }
 
-/* A push has made its slab want attention. */
-COLD void release_wake(struct slice *slab)
+/* The slow path's first door: a plain block that starts in a further slice of its slab. */
+INLINE bool release_further(void *p, bool sized, size_t size)
 {
-    int saved_errno = errno;
-    arena_wake(thread_arena, slab);
-    thread_enter(); /* a thread that only frees sees its orders here */
-    errno = saved_errno;
+    const struct region *region = &regions[0];
+    size_t index = ((uintptr_t)p - region->base) >> SLICE_SHIFT;
+    if (index >= load_folded(region->count) || region->map[index].back == 0)
+        return false;
+    struct slice *slab = slab_head(&region->map[index]);
+    uintptr_t offset = (uintptr_t)p - slab_start(slab);
+    if (!release_is_plain(slab, p, offset, sized, size))
+        return false;
+    release_plain(slab, p, offset);
+    return true;
+}
+
+/* The slow path of every release. */
+SLOW void release_slow(void *p)
+{
+    if (!release_further(p, false, 0) && p)
+        release_any(p);
 }
 
 static size_t block_usable_size(struct block block, const void *p)
@@ -303,7 +349,7 @@ static bool resize_stays(size_t usable, size_t size)
 }
 
 /* Frees a block if it could have been handed out for `size` bytes at `alignment`. */
-SLOW void release_sized_slow(void *p, size_t alignment, size_t size)
+SLOW void release_sized_any(void *p, size_t alignment, size_t size)
 {
     if (!p)
         return;
@@ -320,26 +366,31 @@ SLOW void release_sized_slow(void *p, size_t alignment, size_t size)
     }
     if (unlikely(!possible))
         diag_fatal("size mismatch in sized free", p);
-    release_slow(p);
+    release_any(p);
 }
 
-/* The fast path, and its one exit. `sized`: the caller says that it asked for `size` bytes, at most CLASS_MAX. */
+SLOW void release_sized_slow(void *p, size_t size)
+{
+    if (!release_further(p, true, size))
+        release_sized_any(p, BLOCK_ALIGNMENT, size);
+}
+
+/* The fast path, and its one exit. Only the head slice of a slab has an owner: blocks that start in a further one, which
+   are larger than 8 KiB, go by the slow path's first door. */
 INLINE void release_inline(void *p, bool sized, size_t size)
 {
     const struct region *region = &regions[0];
     size_t index = ((uintptr_t)p - region->base) >> SLICE_SHIFT;
-    if (likely(index < load_relaxed(region->count))) {
-        struct slice *slab = slab_head(&region->map[index]);
-        uintptr_t offset = (uintptr_t)p - slab->start;
-        if (likely(load_relaxed(slab->owner) == thread_arena && slab_is_block(slab, offset) &&
-                   !slab_double_free_candidate(p) && (!sized || slab->size_class == class_of(size)))) {
-            if (unlikely(slab_push(slab, p, offset)))
-                release_wake(slab);
+    if (likely(index < load_folded(region->count))) {
+        struct slice *slab = &region->map[index];
+        uintptr_t offset = (uintptr_t)p % SLICE_SIZE;
+        if (release_is_plain(slab, p, offset, sized, size)) {
+            release_plain(slab, p, offset);
             return;
         }
     }
     if (sized)
-        release_sized_slow(p, BLOCK_ALIGNMENT, size);
+        release_sized_slow(p, size);
     else
         release_slow(p);
 }
@@ -351,12 +402,12 @@ INLINE void alloc_release_sized(void *p, size_t size)
     if (likely(size <= CLASS_MAX))
         release_inline(p, true, size);
     else
-        release_sized_slow(p, BLOCK_ALIGNMENT, size);
+        release_sized_any(p, BLOCK_ALIGNMENT, size);
 }
 
 static void alloc_release_aligned_sized(void *p, size_t alignment, size_t size)
 {
-    release_sized_slow(p, max_size(is_power_of_two(alignment) ? alignment : 1, BLOCK_ALIGNMENT), size);
+    release_sized_any(p, max_size(is_power_of_two(alignment) ? alignment : 1, BLOCK_ALIGNMENT), size);
 }
 
 /* ---- resize, usable size, ownership ---- */

@@ -2,7 +2,17 @@
 #include "arena.h"
 
 static const struct slice slab_none = {.head = LINK_EMPTY, .wake = WAKE_NEVER};
-static const struct arena arena_none = {.open = {[0 ... CLASS_COUNT - 1] = SLAB_NONE}};
+static const struct arena arena_none = {.open_by_step = {[0 ... STEPS_MAX / 16] = SLAB_NONE},
+                                        .open = {[0 ... CLASS_COUNT - 1] = SLAB_NONE}};
+
+static void arena_set_open(struct arena *arena, unsigned class, struct slice *slab)
+{
+    size_t size = size_classes[class].block_size, below = class == 0 ? 0 : size_classes[class - 1].block_size;
+    arena->open[class] = slab;
+    if (size <= STEPS_MAX)
+        for (size_t step = class == 0 ? 0 : below / 16 + 1; step <= size / 16; step++)
+            arena->open_by_step[step] = slab;
+}
 
 /* ---- lists of slabs: the first one's `previous` is the last; the last one's `next` is NULL ---- */
 
@@ -256,7 +266,7 @@ static void slab_open(struct arena *arena, struct slice *slab)
     slab->state = SLAB_OPEN;
     slab->sparse = false;
     slab->wake = WAKE_NEVER;
-    arena->open[slab->size_class] = slab;
+    arena_set_open(arena, slab->size_class, slab);
     while (!slab_set_remote_wake(slab, load_relaxed(slab->remote), REMOTE_WAKE_NEVER, false))
         ;
 }
@@ -324,7 +334,7 @@ static void slab_unopen(struct arena *arena, const struct slice *slab)
 {
     for (unsigned class = 0; class <= slab->size_class; class ++)
         if (arena->open[class] == slab)
-            arena->open[class] = SLAB_NONE;
+            arena_set_open(arena, class, SLAB_NONE);
 }
 
 /* The open slab is exhausted: it becomes nobody's, unless remote frees are on their way to it. */
@@ -366,7 +376,7 @@ static void *arena_find(struct arena *arena, unsigned class, bool more, bool *cl
         } else if (!(slab = orphan_adopt(arena, class, false))) {
             unsigned lender = size_classes[class].lender;
             if (more && class_borrows(arena, class) && (block = arena_find(arena, lender, true, clean))) {
-                arena->open[class] = arena->open[lender];
+                arena_set_open(arena, class, arena->open[lender]);
                 return block;
             }
             if (!more || !(slab = slab_new(arena, class))) {
@@ -510,5 +520,8 @@ VALIDITY bool arena_valid(struct arena *arena)
             !list_valid(arena, arena->waiting[class], class, SLAB_WAITING))
             return false;
     }
+    for (size_t step = 0; step <= STEPS_MAX / 16; step++)
+        if (arena->open_by_step[step] != arena->open[class_of(step * 16)])
+            return false;
     return true;
 }

@@ -37,7 +37,8 @@
 enum arena_state { ARENA_IDLE, ARENA_ACTIVE, ARENA_DEAD };
 
 struct arena {
-    struct slice *open[CLASS_COUNT]; /* first, so that the fast path has no offset to add. slab_none if none */
+    struct slice *open_by_step[STEPS_MAX / 16 + 1]; /* open[] again, by size in 16-byte steps. First: no offset to add */
+    struct slice *open[CLASS_COUNT];                /* slab_none if none. Changed by arena_set_open */
     struct slice *partial[CLASS_COUNT];
     struct slice *waiting[CLASS_COUNT];
     uint8_t borrows[CLASS_COUNT]; /* times a class was refilled from its lender's slab */

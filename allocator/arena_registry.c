@@ -64,7 +64,7 @@ COLD struct arena *arena_create(void)
     if (!arena)
         return NULL;
     for (unsigned class = 0; class < CLASS_COUNT; class ++)
-        arena->open[class] = SLAB_NONE;
+        arena_set_open(arena, class, SLAB_NONE);
     arena->purge_next = CLASS_COUNT;
     arena->id = id;
     arena_in_hand = arena; /* as in arena_obtain */
@@ -131,7 +131,7 @@ static void arena_retire(struct arena *arena)
         arena_drain(arena);
         for (unsigned class = 0; class < CLASS_COUNT; class ++) {
             struct slice *slab = arena->open[class];
-            arena->open[class] = SLAB_NONE;
+            arena_set_open(arena, class, SLAB_NONE);
             if (slab != SLAB_NONE && slab->size_class == class)
                 slab_leave(arena, slab);
             struct slice *lists[2] = {arena->partial[class], arena->waiting[class]}, *next;

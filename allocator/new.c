@@ -269,13 +269,6 @@ COLD void *aligned_replaced_or_null(void *(*replacement)(size_t, size_t), size_t
 #endif
 #define OR_RETURN_ADDRESS(caller) ((caller) ? (caller) : __builtin_return_address(0))
 
-/* What alloc_allocate does first, alone: new then leaves by a jump and needs no frame. NULL means no more
-   than that the rest of alloc_allocate is needed. */
-INLINE void *allocate_fast(size_t size)
-{
-    return likely(size <= CLASS_MAX) ? slab_pop(thread_supply->open[class_of(size)]) : NULL;
-}
-
 SLOW void *allocate_or_throw_slow(size_t size, const void *caller)
 {
     void *p = alloc_allocate(size);

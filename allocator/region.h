@@ -48,14 +48,14 @@ struct slice {
     /* The arena that may pop and push without atomics; NULL: nobody. Written by that arena's thread only. Others
        only compare it with themselves, so any value that they see is a right "not me". */
     alignas(CACHE_LINE) _Atomic(struct arena *) owner;
-    uintptr_t start;       /* address of the first block; set before the slab hands out a block */
+    uintptr_t origin;      /* from where links count places: see slab.h. Set before the slab hands out a block */
     _Atomic uint64_t head; /* free list: see link in slab.h. Owner; statistics read it, stale is harmless */
     uint64_t wake;         /* a push that makes head <= wake (a list so long) leaves the fast path. Owner */
-    uint32_t reciprocal;   /* of the block size: see size_class. Set with start */
+    uint32_t reciprocal;   /* of the block size: see size_class. Set with origin */
     uint32_t limit;        /* of offset * reciprocal; 0 while purged: every free then takes the slow path. Owner */
-    size_t back;           /* bytes back to the head slice's descriptor. Set with start */
+    size_t back;           /* bytes back to the head slice's descriptor. Set with origin */
     _Atomic uint16_t formed; /* blocks formed: free, remote or live. Owner; statistics read it, stale is harmless */
-    uint8_t size_class;    /* set with start */
+    uint8_t size_class;    /* set with origin */
     uint8_t state;         /* enum slab_state. Owner */
     _Atomic uint64_t run;  /* enum run_kind, length in slices << 8: the truth. Region lock to change */
 

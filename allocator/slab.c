@@ -12,7 +12,7 @@ static void link_key_init(struct link_key *key, uint64_t random)
 
 INLINE block_word *slab_block(const struct slice *slab, uint64_t link)
 {
-    return (block_word *)(slab->start + LINK_OFFSET(link));
+    return (block_word *)(slab->origin + LINK_PLACE(link));
 }
 
 /* ---- a slab's life ---- */
@@ -22,7 +22,7 @@ static size_t slab_pages(const struct slice *slab) { return slab_class(slab)->sl
 static void slab_create(struct slice *head, unsigned class, struct arena *owner, uint32_t owner_id, bool zero)
 {
     const struct size_class *row = &size_classes[class];
-    head->start = slice_address(region_of_slice(head), head);
+    head->origin = slice_address(region_of_slice(head), head) - BLOCK_ALIGNMENT;
     store_relaxed(head->head, LINK_EMPTY);
     head->wake = WAKE_NEVER;
     head->reciprocal = row->reciprocal;
@@ -100,7 +100,7 @@ static bool slab_form(struct slice *slab, bool *clean)
     uint64_t head = LINK_EMPTY;
     for (size_t i = end_block; i > first_block; i--) {
         size_t offset = (i - 1) * size;
-        *(block_word *)(slab->start + offset) = head * process_key.encode;
+        *(block_word *)(slab_start(slab) + offset) = head * process_key.encode;
         head = link_pushed(head, offset);
     }
     uint64_t pages = page_mask(page, block_first_page(slab, end_block));
@@ -135,7 +135,7 @@ static bool slab_push_remote(struct slice *slab, uint64_t *remote, void *block, 
     uint64_t count = REMOTE_COUNT(*remote) + 1;
     *notify = count >= REMOTE_WAKE(*remote) && !(*remote & REMOTE_PENDING);
     *(block_word *)block = REMOTE_LIST(*remote) * process_key.encode;
-    uint64_t pushed = (*remote & ~REMOTE_LIST_BITS) | count << LINK_OFFSET_BITS | offset |
+    uint64_t pushed = (*remote & ~REMOTE_LIST_BITS) | count << LINK_PLACE_BITS | LINK_PLACE_OF(offset) |
                       (*notify ? REMOTE_PENDING : 0);
     return atomic_compare_exchange_weak_explicit(&slab->remote, remote, pushed, memory_order_acq_rel,
                                                  memory_order_acquire);
@@ -232,7 +232,7 @@ static bool list_contains(const struct slice *slab, uint64_t link, const void *b
 
 static bool slab_block_is_free(struct slice *slab, const void *block)
 {
-    if (slab_block_is_unformed(slab, ((uintptr_t)block - slab->start) / slab_class(slab)->block_size))
+    if (slab_block_is_unformed(slab, ((uintptr_t)block - slab_start(slab)) / slab_class(slab)->block_size))
         return true;
     return slab_double_free_candidate(block) && (list_contains(slab, load_acquire(slab->head), block) ||
                                                  list_contains(slab, REMOTE_LIST(load_acquire(slab->remote)), block));
@@ -292,7 +292,7 @@ static void slab_unform(struct slice *slab, uint64_t pages, const uint64_t *bits
             continue;
         }
         size_t offset = i * row->block_size;
-        *(block_word *)(slab->start + offset) = head * process_key.encode;
+        *(block_word *)(slab_start(slab) + offset) = head * process_key.encode;
         head = link_pushed(head, offset);
     }
     store_relaxed(slab->unformed, load_relaxed(slab->unformed) | unformed);
@@ -322,7 +322,7 @@ static size_t slab_purge(struct slice *slab)
         size_t page = (size_t)__builtin_ctzll(left);
         uint64_t ones = ~(left >> page);
         size_t length = ones != 0 ? (size_t)__builtin_ctzll(ones) : 64 - page;
-        if (os_discard(slab->start + page * os_page_size, length * os_page_size))
+        if (os_discard(slab_start(slab) + page * os_page_size, length * os_page_size))
             bytes += length * os_page_size;
         left &= ~page_mask(page, page + length);
     }
@@ -336,7 +336,7 @@ VALIDITY bool slab_valid(struct slice *slab)
     const struct size_class *row = slab_class(slab);
     uint64_t head = load_relaxed(slab->head), remote = load_relaxed(slab->remote);
     bool valid = run_kind(slab) == RUN_SLAB && run_length(slab) == row->slices && slab->back == 0 &&
-                 slab->start == slice_address(region_of_slice(slab), slab) && slab->formed <= row->capacity &&
+                 slab_start(slab) == slice_address(region_of_slice(slab), slab) && slab->formed <= row->capacity &&
                  LINK_COUNT(head) + REMOTE_COUNT(remote) <= slab->formed &&
                  (REMOTE_ID(remote) != 0 || REMOTE_COUNT(remote) == 0);
     valid = valid && slab_count_formed(slab) == slab->formed;

@@ -3,7 +3,10 @@
    The link. A free list is one word, its head: how many blocks are on it and where the first one is,
 
         63                31 30            18 17              0
-       | all ones           | ~count         | offset in slab  |        LINK_EMPTY: count 0, offset 0
+       | all ones           | ~count         | place in slab   |        LINK_EMPTY: count 0, place 0
+
+   A place is an offset in the slab and 16: so 0 is none, which the mask that isolates the place tells by the way. Places
+   count from the slab's `origin`, 16 bytes below its first block.
 
    and each free block's first word holds, encoded, what the head was before the block was pushed. So a push or a pop
    is one store to the head, the count is exact at every moment and costs nothing, and whoever is stopped half-way
@@ -17,7 +20,7 @@
    `remote` is the truth of that, with the list of the blocks that others freed:
 
         63        44 43  31 30   18 17        4  3   2         1  0
-       | owner's id | wake | count | offset / 16 | 0 | PENDING | 0 0 |       the whole word 0: nobody
+       | owner's id | wake | count | place / 16  | 0 | PENDING | 0 0 |       the whole word 0: nobody
 
    nobody -> mine    slab_claim: compare-and-swap, by whoever frees a block of it or adopts an orphan
    mine -> nobody    slab_disown: compare-and-swap, fails if a remote free came; a full slab is disowned, so that
@@ -27,7 +30,7 @@
                      from being destroyed
 
    Invariants (slab_valid): formed = on the free list + on the remote list + live; every offset is a multiple of the
-   block size below formed blocks; nobody's slab has an empty remote list. */
+   block size, of a formed block; nobody's slab has an empty remote list. */
 #ifndef BRIM_SLAB_H
 #define BRIM_SLAB_H
 
@@ -35,17 +38,20 @@
 #include "diag.h"
 #include "region.h"
 
-#define LINK_OFFSET_BITS 18
-#define LINK_ONE ((uint64_t)1 << LINK_OFFSET_BITS)
-#define LINK_OFFSET(link) ((link) & (LINK_ONE - 1))
-#define LINK_COUNT(link) (~(link) >> LINK_OFFSET_BITS)
-#define LINK_AT(count, offset) (~(uint64_t)(count) << LINK_OFFSET_BITS | (offset))
+#define LINK_PLACE_BITS 18
+#define LINK_ONE ((uint64_t)1 << LINK_PLACE_BITS)
+#define LINK_PLACE(link) ((link) & (LINK_ONE - 1))
+#define LINK_PLACE_OF(offset) ((offset) + BLOCK_ALIGNMENT)
+#define LINK_OFFSET(link) (LINK_PLACE(link) - BLOCK_ALIGNMENT) /* there is a block */
+#define LINK_COUNT(link) (~(link) >> LINK_PLACE_BITS)
+#define LINK_AT(count, place) (~(uint64_t)(count) << LINK_PLACE_BITS | (place))
 #define LINK_EMPTY LINK_AT(0, 0)
 #define LINK_LOWEST (~(uint64_t)0 << 31)
 /* slab->wake: a push that makes the list this long leaves the fast path. */
 #define WAKE_AT(count) LINK_AT(count, LINK_ONE - 1)
 #define WAKE_NEVER ((uint64_t)0)
-static_assert(SLAB_SLICES_MAX * SLICE_SIZE <= 1 << LINK_OFFSET_BITS, "an offset fits a link");
+static_assert(SLAB_SLICES_MAX * SLICE_SIZE <= 1 << LINK_PLACE_BITS, "the place of a block above 16 bytes fits a link");
+static_assert(SLICE_SIZE < 1 << LINK_PLACE_BITS, "so does that of a smaller one");
 
 #define REMOTE_PENDING ((uint64_t)4)
 #define REMOTE_WAKE_SHIFT 31
@@ -55,9 +61,9 @@ static_assert(SLAB_SLICES_MAX * SLICE_SIZE <= 1 << LINK_OFFSET_BITS, "an offset 
 #define REMOTE_ID_MAX ((1u << 20) - 1)
 #define REMOTE_ID(remote) ((uint32_t)((remote) >> REMOTE_ID_SHIFT))
 #define REMOTE_LIST_BITS (~LINK_LOWEST & ~(uint64_t)(BLOCK_ALIGNMENT - 1))
-#define REMOTE_COUNT(remote) (((remote) & REMOTE_LIST_BITS) >> LINK_OFFSET_BITS)
+#define REMOTE_COUNT(remote) (((remote) & REMOTE_LIST_BITS) >> LINK_PLACE_BITS)
 /* The list as a link. */
-#define REMOTE_LIST(remote) LINK_AT(REMOTE_COUNT(remote), LINK_OFFSET(remote) & REMOTE_LIST_BITS)
+#define REMOTE_LIST(remote) LINK_AT(REMOTE_COUNT(remote), LINK_PLACE(remote) & REMOTE_LIST_BITS)
 #define REMOTE_OWNED_BY(id, wake) ((uint64_t)(id) << REMOTE_ID_SHIFT | (uint64_t)(wake) << REMOTE_WAKE_SHIFT)
 
 /* Encode and decode are inverse odd numbers. Set once, before the first block; the region's heap would carry its own. */
@@ -71,10 +77,10 @@ static void link_key_init(struct link_key *key, uint64_t random);
    unwritten is no double-free candidate. */
 INLINE void *slab_pop(struct slice *slab)
 {
-    uint64_t head = load_relaxed(slab->head);
-    if (unlikely(head == LINK_EMPTY))
+    uint64_t head = load_relaxed(slab->head), place = LINK_PLACE(head);
+    if (unlikely(place == 0))
         return NULL;
-    block_word *block = (block_word *)(slab->start + LINK_OFFSET(head));
+    block_word *block = (block_word *)(slab->origin + place);
     uint64_t next = *block * process_key.decode;
     if (unlikely(next <= head))
         diag_fatal("corrupted free list", block);
@@ -95,8 +101,12 @@ INLINE bool slab_is_block(const struct slice *slab, uintptr_t offset)
     return (uint32_t)offset * slab->reciprocal < slab->limit;
 }
 
-/* The head of a list on which the block at `offset` has been pushed. */
-INLINE uint64_t link_pushed(uint64_t head, uintptr_t offset) { return (head & ~(LINK_ONE - 1)) + offset - LINK_ONE; }
+/* The head of a list on which the block at `offset` has been pushed. (Its place is filled with ones, not zeros, because
+   GCC knows that zeros and an offset can be or-ed, and then adds the rest in an instruction more.) */
+INLINE uint64_t link_pushed(uint64_t head, uintptr_t offset)
+{
+    return (head | (LINK_ONE - 1)) + LINK_PLACE_OF(offset) - (2 * LINK_ONE - 1);
+}
 
 /* Pushes the block at `offset`. Owner. True if the slab wants attention: see slab->wake. */
 INLINE bool slab_push(struct slice *slab, void *block, uintptr_t offset)
@@ -109,6 +119,7 @@ INLINE bool slab_push(struct slice *slab, void *block, uintptr_t offset)
     return head <= slab->wake;
 }
 
+INLINE uintptr_t slab_start(const struct slice *slab) { return slab->origin + BLOCK_ALIGNMENT; }
 INLINE struct slice *slab_head(struct slice *slice) { return (struct slice *)((char *)slice - slice->back); }
 INLINE uint64_t slab_free_count(const struct slice *slab) { return LINK_COUNT(load_relaxed(slab->head)); }
 INLINE const struct size_class *slab_class(const struct slice *slab) { return &size_classes[slab->size_class]; }

@@ -207,7 +207,7 @@ Test(arena, orphan_that_is_being_claimed)
     check(block && slab_of(block) != slab && load_relaxed(slab->owner) == freer);
     orphan_claimed(slab); /* the rest of the free */
     slab_wait(freer, slab);
-    slab_push(slab, first, (uintptr_t)first - slab->start);
+    slab_push(slab, first, (uintptr_t)first - slab_start(slab));
     slab_reconsider(freer, slab, false);
     arenas_check();
     check(slabs_there() == 1 && slab_of(block)->orphan == 0);
@@ -227,7 +227,7 @@ Test(arena, notices_to_an_arena_that_is_idle)
     void *last = blocks[--count];
     uint64_t remote = load_relaxed(slab->remote);
     bool notify;
-    while (!slab_push_remote(slab, &remote, last, (uintptr_t)last - slab->start, &notify))
+    while (!slab_push_remote(slab, &remote, last, (uintptr_t)last - slab_start(slab), &notify))
         ;
     check(notify);
     arena_retire(mine);

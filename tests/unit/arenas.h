@@ -25,7 +25,7 @@ static struct slice *slab_of(const void *block)
 static void arena_free(struct arena *arena, void *block)
 {
     struct slice *slab = slab_of(block);
-    uintptr_t offset = (uintptr_t)block - slab->start;
+    uintptr_t offset = (uintptr_t)block - slab_start(slab);
     if (load_relaxed(slab->owner) != arena)
         arena_release_foreign(arena, slab, block, offset);
     else if (slab_push(slab, block, offset))

@@ -31,7 +31,6 @@ static void take(size_t slices)
     bool zero;
     struct slice *head = region_take(&request, &zero);
     check(head);
-    head->start = slice_address(region_of_slice(head), head);
     run_publish(head, RUN_MEDIUM);
 }
 

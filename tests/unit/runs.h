@@ -67,7 +67,6 @@ static struct run *runs_take(struct runs *runs, const struct run_request *reques
     check(region_of((void *)(run_address(run) + request->slices * SLICE_SIZE - 1)) == region_of_slice(head));
     if (zero)
         expect_zero(run_address(run), run->slices);
-    head->start = run_address(run);
     run_publish(head, RUN_MEDIUM);
     run_stamp(run, 0);
     return run;

@@ -44,7 +44,7 @@ static void *slab_next_block(struct slice *slab, bool *clean)
 
 static uintptr_t offset_of(const struct slice *slab, const void *block)
 {
-    return (uintptr_t)block - slab->start;
+    return (uintptr_t)block - slab_start(slab);
 }
 
 /* As another thread's free does. True if it is told to notify the owner. */
@@ -556,7 +556,7 @@ static size_t resident_pages(const struct slice *slab)
 {
     unsigned char vector[64];
     size_t bytes = slab_class(slab)->slices * SLICE_SIZE, resident = 0;
-    check(mincore((void *)slab->start, bytes, vector) == 0);
+    check(mincore((void *)slab_start(slab), bytes, vector) == 0);
     for (size_t i = 0; i < bytes / os_page_size; i++)
         resident += vector[i] & 1;
     return resident;
@@ -609,7 +609,7 @@ Test(slab, purge_of_locked_memory)
     struct slice *slab = slab_begin(class_of(1024));
     void *blocks[64];
     bool clean;
-    check(mlock((void *)slab->start, SLICE_SIZE) == 0);
+    check(mlock((void *)slab_start(slab), SLICE_SIZE) == 0);
     for (size_t i = 0; i < 64; i++)
         memset(blocks[i] = slab_next_block(slab, &clean), 0xab, 1024);
     for (size_t i = 1; i < 64; i++)

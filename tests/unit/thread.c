@@ -316,7 +316,7 @@ static size_t resident_pages(const struct slice *slab)
 {
     unsigned char vector[SLICE_SIZE / 4096];
     size_t resident = 0;
-    check(mincore((void *)slab->start, SLICE_SIZE, vector) == 0);
+    check(mincore((void *)slab_start(slab), SLICE_SIZE, vector) == 0);
     for (size_t i = 0; i < SLICE_SIZE / os_page_size; i++)
         resident += vector[i] & 1;
     return resident;

@@ -191,7 +191,7 @@ static void arena_purge(struct arena *arena)
 {
     size_t total = load_relaxed(idle_total), budget = region_purge_budget(), worth = total / 8, given = 0;
     arena->idle_spared = min_size(arena->idle_spared, arena->idle); /* some of it was used since */
-    /* The budget is an eighth of what is live: regret may make it three. */
+    /* The budget is a sixteenth of what is live: regret may make it three. */
     if (total > budget && (ptrdiff_t)total > 0 && total > budget + regret_now(&arena->regret, 2 * budget)) {
         bool looking = arena->purge_slab || arena->purge_next < CLASS_COUNT;
         if (!looking && arena->idle - arena->idle_spared >= worth)

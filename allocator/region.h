@@ -117,6 +117,7 @@ struct region {
     bool purging;          /* the budget was crossed, and is not yet undercut far enough */
     const void *purger;    /* lock_self of the thread that does */
     struct regret regret;  /* in slices: by how much purging and trimming was too eager */
+    _Atomic size_t hollow; /* bytes of slabs' purged pages. Any thread adds and subtracts; only budgets read it */
     size_t discarded;      /* bytes given back since the region began, for statistics */
     size_t system, system_peak; /* bytes taken from the kernel, for statistics. Break lock */
 };

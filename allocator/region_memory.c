@@ -319,12 +319,14 @@ static void break_after_fork(struct region *region, bool lost)
 
 /* ---- giving back ---- */
 
-/* What of the live memory may be kept free beside it. */
-enum { BUDGET_FLOOR_SLICES = 32, BUDGET_SHARE = 8 };
+/* What of the live memory may be kept free beside it: in runs, and in slabs. */
+enum { BUDGET_FLOOR_SLICES = 32, BUDGET_SHARE = 8, SLAB_BUDGET_SHARE = 16 };
 
+/* Slices in use, but for what slabs have given back of them. */
 static size_t region_live(const struct region *region)
 {
-    return load_relaxed(region->count) - load_relaxed(region->free_slices);
+    size_t taken = load_relaxed(region->count) - load_relaxed(region->free_slices);
+    return taken - min_size(taken, load_relaxed(region->hollow) >> SLICE_SHIFT);
 }
 
 static size_t region_regret(struct region *region)
@@ -460,7 +462,7 @@ static size_t region_purge_budget(void)
         return SIZE_MAX;
     for (size_t i = 0; i < load_acquire(region_count); i++)
         live += region_live(&regions[i]);
-    return max_size(budget_floor(), live / BUDGET_SHARE) << SLICE_SHIFT;
+    return max_size(budget_floor(), live / SLAB_BUDGET_SHARE) << SLICE_SHIFT;
 }
 
 /* What a release left to do. Region lock. */

@@ -45,8 +45,17 @@ static void slab_create(struct slice *head, unsigned class, struct arena *owner,
     run_publish(head, RUN_SLAB);
 }
 
+/* Tells the region how much of a purged slab is not there, before and after a change. */
+static void slab_note_hollow(struct slice *slab, uint64_t before, uint64_t after)
+{
+    intptr_t pages = __builtin_popcountll(after) - __builtin_popcountll(before);
+    atomic_fetch_add_explicit(&region_of_slice(slab)->hollow, (size_t)pages * os_page_size, memory_order_relaxed);
+}
+
 static void slab_destroy(struct slice *slab)
 {
+    if (slab->purged)
+        slab_note_hollow(slab, load_relaxed(slab->unformed), 0);
     run_in_hand = true; /* before: as in run_publish */
     run_publish(slab, RUN_DETACHED);
     store_relaxed(slab->owner, NULL);
@@ -108,9 +117,12 @@ static bool slab_form(struct slice *slab, bool *clean)
     store_relaxed(slab->unformed, unformed & ~pages);
     slab->clean &= ~pages;
     store_relaxed(slab->formed, (uint16_t)(slab->formed + (end_block - first_block)));
-    if ((unformed & ~pages) == 0 && slab->purged) {
-        slab->purged = false;
-        slab->limit = slab_class(slab)->limit;
+    if (slab->purged) {
+        slab_note_hollow(slab, unformed, unformed & ~pages);
+        if ((unformed & ~pages) == 0) {
+            slab->purged = false;
+            slab->limit = slab_class(slab)->limit;
+        }
     }
     store_release(slab->head, head);
     return true;
@@ -195,6 +207,7 @@ static size_t slab_count_formed(const struct slice *slab)
 static void slab_settle(struct slice *slab)
 {
     store_relaxed(slab->formed, (uint16_t)slab_count_formed(slab));
+    slab_note_hollow(slab, slab->purged ? load_relaxed(slab->unformed) : 0, load_relaxed(slab->unformed));
     slab->purged = load_relaxed(slab->unformed) != 0; /* perhaps: then frees had better look */
     slab->limit = slab->purged ? 0 : slab_class(slab)->limit;
     slab->noted_free = slab->looked_free = 0;
@@ -295,7 +308,9 @@ static void slab_unform(struct slice *slab, uint64_t pages, const uint64_t *bits
         *(block_word *)(slab_start(slab) + offset) = head * process_key.encode;
         head = link_pushed(head, offset);
     }
-    store_relaxed(slab->unformed, load_relaxed(slab->unformed) | unformed);
+    uint64_t before = load_relaxed(slab->unformed);
+    store_relaxed(slab->unformed, before | unformed);
+    slab_note_hollow(slab, slab->purged ? before : 0, before | unformed);
     slab->purged = true;
     slab->limit = 0;
     store_relaxed(slab->formed, (uint16_t)(slab->formed - gone));

@@ -50,6 +50,7 @@ static void arenas_check(void)
 {
     size_t listed = 0, owned = 0, orphaned = 0, nobodys = 0;
     for (size_t i = 0; i < load_relaxed(region_count); i++) {
+        size_t hollow = 0;
         check(region_valid(&regions[i]));
         for (size_t at = 0, length; at < load_relaxed(regions[i].count); at += length) {
             struct slice *slab = &regions[i].map[at];
@@ -57,6 +58,8 @@ static void arenas_check(void)
             if (run_kind(slab) != RUN_SLAB)
                 continue;
             check(slab_valid(slab));
+            if (slab->purged)
+                hollow += (size_t)__builtin_popcountll(load_relaxed(slab->unformed)) * os_page_size;
             if (load_relaxed(slab->owner)) {
                 owned++;
                 check(REMOTE_ID(load_relaxed(slab->remote)) == load_relaxed(slab->owner)->id &&
@@ -67,6 +70,7 @@ static void arenas_check(void)
                 check(slab->orphan || (slab_free_count(slab) == 0 && load_relaxed(slab->unformed) == 0));
             }
         }
+        check(load_relaxed(regions[i].hollow) == hollow);
     }
     for (uint32_t id = 1; id <= arena_count(); id++) {
         struct arena *arena = arena_by_id(id);

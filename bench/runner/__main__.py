@@ -10,7 +10,7 @@ import tempfile
 import time
 
 from . import field as fields
-from . import machine, output, page, rows as row_module, table
+from . import bars, machine, output, page, rows as row_module, table
 from .measure import Launcher, Limits, RunFailed, count_system_calls, run_workload
 from .schedule import Progress, Schedule
 
@@ -37,6 +37,14 @@ def parse(arguments):
     )
     parser.add_argument(
         "--trace", action="append", default=[], metavar="FILE", help="replay this trace (repeatable)"
+    )
+    parser.add_argument(
+        "--mimalloc-bench",
+        metavar="FOLDER",
+        help="the programs of mimalloc-bench that are built there; other rows with --only",
+    )
+    parser.add_argument(
+        "--bars", action="store_true", help="enter brim twice, and say whether it reaches what it is held to"
     )
     parser.add_argument("--rounds", type=int, help="repetitions of everything (7, or 5 with --quick)")
     parser.add_argument(
@@ -81,6 +89,8 @@ def parse(arguments):
 def no_row_matches(options, launcher):
     """What to say then: the nearest names there are."""
     every = row_module.micro_rows(launcher, options.scale) + row_module.macro_rows(options.scale)
+    if options.mimalloc_bench:
+        every += row_module.suite_rows(options.mimalloc_bench)
     names = sorted({row.name for row in every} | {row.name.split("/")[0] for row in every})
     near = [name for wanted in options.only for name in difflib.get_close_matches(wanted, names)]
     hint = f" Near to it: {', '.join(near)}." if near else ""
@@ -88,11 +98,12 @@ def no_row_matches(options, launcher):
 
 
 def gather_rows(options, launcher):
-    """With --trace alone only the traces; with --only, what matches as well."""
-    rows = []
-    if not options.trace or options.only:
-        rows = row_module.micro_rows(launcher, options.scale) + row_module.macro_rows(options.scale)
-        rows = row_module.select(rows, options.quick, options.only, options.skip)
+    """With --trace or --mimalloc-bench alone only the traces or its programs; with --only, what matches of all."""
+    suite = row_module.suite_rows(options.mimalloc_bench) if options.mimalloc_bench else []
+    rows = row_module.select(suite, False, options.only, options.skip)
+    if not (options.trace or options.mimalloc_bench) or options.only:
+        own = row_module.micro_rows(launcher, options.scale) + row_module.macro_rows(options.scale)
+        rows = row_module.select(own, options.quick, options.only, options.skip) + rows
     return rows + row_module.trace_rows(options.trace)
 
 
@@ -138,13 +149,15 @@ def measure_all(options, launcher, rows, field, folder):
     return schedule
 
 
-def report(folder, rows, field, description, settings, context):
+def report(folder, rows, field, description, settings, context, with_bars):
     document = output.write_all(folder, rows, field, description, settings, context)
     measured = [row for row in rows if row.samples or row.failures]
-    for metric in ("time", "rss"):
+    for metric in ("time", "cpu", "rss") if with_bars else ("time", "rss"):
         print("\n".join(table.render(measured, field, metric)) + "\n")
     lines = table.verdict_lines(measured, field) + table.failure_lines(measured)
     print("\n".join(lines))
+    if with_bars:
+        print("\n" + "\n".join(bars.verdict_lines(measured)))
     print(f"\nresult: {os.path.join(folder, 'result.json')}\npage:   {page.write(folder, document)}")
 
 
@@ -170,6 +183,7 @@ def main():
             machine.commit(options.repository),
             options.allocator,
             options.field.split(",") if options.field else None,
+            bars.TWIN if options.bars else None,
         )
     except fields.FieldError as error:
         print(f"scripts/bench: {error}", file=sys.stderr)
@@ -178,6 +192,9 @@ def main():
         if not os.path.isfile(path):
             print(f"scripts/bench: there is no trace {path}", file=sys.stderr)
             return 2
+    if options.mimalloc_bench and not row_module.suite_rows(options.mimalloc_bench):
+        print(f"scripts/bench: no program of mimalloc-bench is built in {options.mimalloc_bench}", file=sys.stderr)
+        return 2
     rows = gather_rows(options, launcher)
     if not rows:
         print(f"scripts/bench: {no_row_matches(options, launcher)}", file=sys.stderr)
@@ -211,7 +228,7 @@ def main():
     if not any(row.samples or row.failures for row in rows):
         print("scripts/bench: stopped before the first result", file=sys.stderr)
         return 130
-    report(folder, rows, field, description, settings, launcher.context)
+    report(folder, rows, field, description, settings, launcher.context, options.bars)
     if schedule.left_out:
         print(
             f"scripts/bench: {len(schedule.left_out)} rows were left out for lack of time "

@@ -140,3 +140,54 @@ def overall(table, reference):
         word = "level" if low <= 1.0 <= high else "better" if high < 1.0 else "worse"
         answer[name] = Overall(center, float(low), float(high), len(complete), len(votes), word)
     return answer
+
+
+class Standings:
+    """How far everybody is from the best of each row, over the rows that everybody finished. The rows of a workload
+    share its vote, as above. The best is taken anew in each resample, so that its noise is in the intervals; a second
+    entry of the same library, the twin, is no candidate for it. Intervals are (center, low, high)."""
+
+    def __init__(self, table, twin=None):
+        """`table` is a list of (workload, {name: [value]}); the row is known by its workload, or by that and a
+        number where there are several."""
+        self.names = sorted({name for _, values in table for name in values})
+        self.rows = []
+        self.repetitions = 0
+        self.logarithms = {name: [] for name in self.names}  # one array for each row, the medians' own first
+        candidates = [name for name in self.names if name != twin] or self.names
+        workloads = []
+        for index, (workload, values) in enumerate(table):
+            if not all(values.get(name) and min(values[name]) > 0 for name in self.names):
+                continue
+            fewest = min(len(samples) for samples in values.values())
+            self.repetitions = min(self.repetitions or fewest, fewest)
+            medians = {}
+            for number, name in enumerate(self.names):
+                resampled = resampled_medians(values[name], seed=len(self.names) * index + number)
+                medians[name] = numpy.log(numpy.concatenate(([numpy.median(values[name])], resampled)))
+            best = numpy.min([medians[name] for name in candidates], axis=0)
+            workloads.append(workload)
+            count = workloads.count(workload)
+            self.rows.append(workload if count == 1 else f"{workload} {count}")
+            for name in self.names:
+                self.logarithms[name].append(medians[name] - best)
+        votes = collections.Counter(workloads)
+        self.weights = [1 / (votes[workload] * len(votes)) for workload in workloads]
+
+    @staticmethod
+    def interval(logarithms):
+        tail = 100 * (1 - CONFIDENCE) / 2
+        low, high = numpy.percentile(logarithms[1:], [tail, 100 - tail])
+        return tuple(float(numpy.exp(value)) for value in (logarithms[0], low, high))
+
+    def mean(self, name):
+        return numpy.average(self.logarithms[name], axis=0, weights=self.weights)
+
+    def overall(self, name):
+        return self.interval(self.mean(name))
+
+    def in_row(self, row, name):
+        return self.interval(self.logarithms[name][self.rows.index(row)])
+
+    def between(self, one, other):
+        return self.interval(self.mean(one) - self.mean(other))

@@ -6,7 +6,7 @@ import ctypes
 import os
 import re
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 # name, Debian package, file name of the library
 PACKAGED = [
@@ -87,9 +87,9 @@ def custom(argument):
     return Allocator(name, path, "")
 
 
-def assemble(brim, brim_version, extra=(), only=None):
+def assemble(brim, brim_version, extra=(), only=None, twin=None):
     """All allocators to be measured, glibc first. `brim` is the path of libbrim.so.1 or None, `extra` a list
-    of NAME=PATH, `only` a list of names to keep."""
+    of NAME=PATH, `only` a list of names to keep; `twin`: the name under which brim is entered once more."""
     field = [Allocator(REFERENCE, libc_path(), libc_version())]
     if brim:
         field.append(Allocator("brim", os.path.realpath(brim), brim_version))
@@ -107,4 +107,6 @@ def assemble(brim, brim_version, extra=(), only=None):
         if unknown:
             raise FieldError("not in the field: " + ", ".join(sorted(unknown)))
         field = [allocator for allocator in field if allocator.name in only]
+    if twin:
+        field += [replace(allocator, name=twin) for allocator in field if allocator.name == "brim"]
     return field

@@ -5,6 +5,7 @@ programs bring one of their own."""
 
 import glob
 import hashlib
+import json
 import os
 import pwd
 import re
@@ -63,6 +64,9 @@ class Program:
     # Debian links some programs to an allocator: to have glibc's, the C library itself goes first.
     brings_allocator = False
     extra_environment = {}
+    # What makes it load all its libraries and end.
+    version_arguments = ["--version"]
+    version_environment = {}
 
     def __init__(self, scale):
         self.scale = scale
@@ -111,10 +115,11 @@ class Program:
             LD_DEBUG="bindings",
             LD_BIND_NOW="1",
             LD_DEBUG_OUTPUT=log,
+            **self.version_environment,
             **self.environment(allocator),
         )
         result = subprocess.run(
-            [self.binary(), "--version"],
+            [self.binary(), *self.version_arguments],
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -126,7 +131,7 @@ class Program:
             targets |= set(re.findall(r"to (\S+) \[0\]: normal symbol `malloc'", read_text(path)))
             os.unlink(path)
         if result.returncode != 0:
-            raise RunFailed(f"{self.binary()} --version: status {result.returncode}")
+            raise RunFailed(f"{' '.join([self.binary(), *self.version_arguments])}: status {result.returncode}")
         targets = {os.path.realpath(path) for path in targets} - {os.path.realpath(self.binary())}
         if targets != {allocator.library}:
             raise RunFailed(
@@ -195,6 +200,123 @@ class Node(Program):
         return [self.binary(), os.path.join(MACRO_FOLDER, "node_work.js"), str(repeat(25, self.scale))]
 
 
+class Perl(Program):
+    name = "perl"
+    packages = ["perl"]
+    # The order of its hashes, and with it what is allocated when, is otherwise another one in each process.
+    extra_environment = {"PERL_HASH_SEED": "0"}
+
+    def binary(self):
+        return "/usr/bin/perl"
+
+    def command(self):
+        return [self.binary(), os.path.join(MACRO_FOLDER, "perl_work.pl"), str(repeat(20, self.scale))]
+
+
+class Ruby(Program):
+    name = "ruby"
+    packages = ["ruby"]
+
+    def binary(self):
+        return "/usr/bin/ruby"
+
+    def command(self):
+        return [self.binary(), os.path.join(MACRO_FOLDER, "ruby_work.rb"), str(repeat(20, self.scale))]
+
+
+class Jq(Program):
+    """Each of its values is a small block of its own with a reference count."""
+
+    name = "jq"
+    packages = ["jq"]
+
+    def binary(self):
+        return "/usr/bin/jq"
+
+    def document(self):
+        return os.path.join(self.folder, "document.json")
+
+    def set_up(self):
+        records = [
+            {
+                "number": number,
+                "kind": f"kind {number % 97}",
+                "line": f"line {number * 7919 % 100003} of {number}",
+                "words": [f"word{number * factor % 1009}" for factor in (3, 5, 7)],
+            }
+            for number in range(repeat(6000, self.scale))
+        ]
+        with open(self.document(), "w", encoding="ascii") as file:
+            json.dump(records, file)
+
+    def command(self):
+        return [self.binary(), "-rf", os.path.join(MACRO_FOLDER, "jq_work.jq"), self.document()]
+
+
+class Z3(Program):
+    """Factors of numbers, found bit by bit: clauses are made, learned and forgotten."""
+
+    name = "z3"
+    packages = ["z3"]
+    FACTORS = [(8191, 6143), (10007, 9967), (12289, 7681)]
+
+    def binary(self):
+        return "/usr/bin/z3"
+
+    def problems(self):
+        return os.path.join(self.folder, "problems.smt2")
+
+    def set_up(self):
+        with open(self.problems(), "w", encoding="ascii") as file:
+            file.write("(set-logic QF_BV)\n")
+            for number in range(repeat(len(self.FACTORS), self.scale)):
+                one, other = self.FACTORS[number % len(self.FACTORS)]
+                file.write("(push)\n")
+                for variable in "xy":
+                    file.write(
+                        f"(declare-const {variable} (_ BitVec 32))\n"
+                        f"(assert (and (bvult (_ bv1 32) {variable}) (bvult {variable} (_ bv20000 32))))\n"
+                    )
+                file.write(f"(assert (= (bvmul x y) (_ bv{one * other} 32)))\n(check-sat)\n(pop)\n")
+
+    def command(self):
+        return [self.binary(), self.problems()]
+
+
+class Ghostscript(Program):
+    name = "ghostscript"
+    packages = ["ghostscript"]
+
+    def binary(self):
+        return "/usr/bin/gs"
+
+    def before_run(self):
+        for path in self.pages():
+            os.unlink(path)
+
+    def pages(self):
+        return sorted(glob.glob(os.path.join(self.folder, "page*.ppm")))
+
+    def command(self):
+        return [
+            self.binary(),
+            "-q",
+            "-dSAFER",
+            "-dBATCH",
+            "-dNOPAUSE",
+            f"-dpages={repeat(6, self.scale)}",
+            "-sDEVICE=ppmraw",
+            "-r100",
+            "-dTextAlphaBits=4",
+            "-o",
+            os.path.join(self.folder, "page%d.ppm"),
+            os.path.join(MACRO_FOLDER, "pages.ps"),
+        ]
+
+    def answer(self, output):
+        return " ".join(digest(path) for path in self.pages())
+
+
 class Sqlite(Program):
     name = "sqlite3"
     packages = ["sqlite3"]
@@ -261,6 +383,17 @@ class Gcc(Program):
 
     def answer(self, output):
         return digest(os.path.join(self.folder, "large.o"))
+
+
+class Clang(Gcc):
+    name = "clang"
+    packages = ["clang", "g++"]  # the headers are the other one's
+
+    def binary(self):
+        return os.path.realpath("/usr/bin/clang++")
+
+    def command(self):
+        return ["/usr/bin/clang++", *super().command()[1:]]
 
 
 class Git(Program):
@@ -538,4 +671,19 @@ class Postgres(Server):
             os.kill(int(file.readline()), signal.SIGINT)
 
 
-PROGRAMS = [Python, PythonMalloc, Redis, Sqlite, Gcc, Git, Postgres, Node]
+PROGRAMS = [
+    Python,
+    PythonMalloc,
+    Perl,
+    Ruby,
+    Node,
+    Jq,
+    Z3,
+    Ghostscript,
+    Gcc,
+    Clang,
+    Git,
+    Sqlite,
+    Redis,
+    Postgres,
+]

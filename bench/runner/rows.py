@@ -8,6 +8,7 @@ from dataclasses import dataclass, field as dataclass_field
 
 from .macro import PROGRAMS
 from .replay import Trace
+from .suite import suite_programs
 
 GROUPS = {
     "fast paths": [
@@ -26,6 +27,7 @@ GROUPS = {
     "memory": ["burst", "slow_leak", "server_day"],
     "start-up": ["startup"],
     "real programs": ["macro"],
+    "mimalloc-bench": ["mimalloc-bench"],
     "replay": ["trace"],
 }
 
@@ -87,6 +89,10 @@ def micro_rows(launcher, scale):
 
 def macro_rows(scale):
     return [Row("macro/" + program.name, "macro", program=program(scale)) for program in PROGRAMS]
+
+
+def suite_rows(build):
+    return [Row("mimalloc-bench/" + program.name, "macro", program=program) for program in suite_programs(build)]
 
 
 def trace_rows(paths):

@@ -457,6 +457,9 @@ static void arena_release_foreign(struct arena *arena, struct slice *slab, void 
             slab_wait(arena, slab);
             slab_push(slab, block, offset);
             slab_reconsider(arena, slab, false);
+            /* A thread that does not allocate comes by slabs here, and has no other occasion. */
+            if (unlikely(load_relaxed(arena->pending) != NULL))
+                arena_drain(arena);
             return;
         }
         remote = load_acquire(slab->remote);

@@ -101,7 +101,8 @@ class Redis(Service):
 
     name = "redis"
     programs = ("redis-check-rdb", "redis-benchmark")
-    KEYS = 4000
+    KEYS = 20000
+    MOST_GROWN = 4096  # bytes: what is kept must not go up and down by itself, with a few large values
     CHECKED = 400  # in each cycle
     PAUSE = 0.5  # seconds: there are others on the machine
 
@@ -124,10 +125,12 @@ class Redis(Service):
         self.client = RedisClient(options["unixsocket"])
         self.model = {}
         self.chance = random.Random(1)
+        for _ in range(5):
+            self.change(self.KEYS)
 
     def value(self):
         seed = self.chance.randrange(1 << 30)
-        return (b"%d," % seed) * min(int(self.chance.paretovariate(0.7)), 5000)
+        return (b"%d," % seed) * min(int(self.chance.paretovariate(0.8)), 500)
 
     def change(self, count):
         """Some keys set, grown, removed, in the server and in the model, which keeps a checksum and a length."""
@@ -140,7 +143,7 @@ class Redis(Service):
                 commands.append(("DEL", key))
             else:
                 value = self.value()
-                grown = what < 0.4 and key in self.model and self.model[key][1] < 1 << 20
+                grown = what < 0.4 and key in self.model and self.model[key][1] < self.MOST_GROWN
                 checksum, length = self.model[key] if grown else (0, 0)
                 self.model[key] = (zlib.crc32(value, checksum), length + len(value))
                 commands.append(("APPEND" if grown else "SET", key, value))

@@ -55,6 +55,7 @@ class Keeper(threading.Thread):
         self.stop = stop
         self.entries = {}
         self.replaced = self.refused = 0
+        self.asked = self.checked = 0
         self.lost = None
 
     def entry(self):
@@ -81,6 +82,10 @@ class Keeper(threading.Thread):
         while not self.stop.is_set():
             try:
                 self.replace()
+                if self.checked != self.asked:
+                    asked = self.asked
+                    self.check_all()
+                    self.checked = asked
             except MemoryError:
                 self.refused += 1
             except Lost as lost:
@@ -89,10 +94,16 @@ class Keeper(threading.Thread):
             time.sleep(0.001)
 
     def check_all(self):
-        if self.lost:
-            raise Lost(self.lost)
         for entry in list(self.entries.values()):
             self.check(entry)
+
+    def ask_for_check(self):
+        """Waits until it has checked all its entries, itself: who reads them frees those that it replaces meanwhile."""
+        self.asked += 1
+        while self.checked != self.asked and not self.lost:
+            time.sleep(0.01)
+        if self.lost:
+            raise Lost(self.lost)
 
 
 def status_bytes(key):
@@ -165,7 +176,7 @@ def main():
         check_in_child(keepers)
         refused += live_below_a_limit(cycle)
         for keeper in keepers:
-            keeper.check_all()
+            keeper.ask_for_check()
         leaked.append(b"x" * leak)
         cycle += 1
         report = {"cycles": cycle, "refused": refused + sum(keeper.refused for keeper in keepers)}

@@ -148,7 +148,6 @@ class Redis(Service):
                 self.model[key] = (zlib.crc32(value, checksum), length + len(value))
                 commands.append(("APPEND" if grown else "SET", key, value))
         self.client.all(commands)
-        self.count("changes", count)
 
     def check(self, keys):
         for key, value in zip(keys, self.client.all([("GET", key) for key in keys])):
@@ -164,10 +163,12 @@ class Redis(Service):
         command = ["redis-benchmark", "-s", self.place.path("redis.sock"), "-q", "--dbnum", "1", "-c", "20"]
         command += ["-n", "8000", "-P", "8", "-d", "150", "-r", "20000", "-t", "set,get,incr,lpush,lpop,sadd,zadd"]
         self.change(500)
+        self.count("changes", 500)
         benchmark = self.place.start(self.place.command(*command), "redis-benchmark.log", stdout=subprocess.DEVNULL)
         self.client("BGSAVE")
         while benchmark.poll() is None or self.persistence("rdb_bgsave_in_progress") != "0":
             self.change(50)
+            self.count("changes", 50)
             time.sleep(0.02)
         ended_well("redis-benchmark", benchmark, self.place.path("redis-benchmark.log"))
         if self.persistence("rdb_last_bgsave_status") != "ok":

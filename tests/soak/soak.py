@@ -146,6 +146,8 @@ def run(library, probe, kinds, seconds):
             print(f"soak: passed: {(end - begin) / 60:.1f} minutes, nothing lost, nothing stuck, no drift")
     except Fault as fault:
         print(f"soak: FAILED: {fault}")
+    except OSError as error:  # a server that does not survive its start
+        print(f"soak: FAILED: {type(error).__name__}: {error}")
     except KeyboardInterrupt:
         status = 130
         print("soak: interrupted: no verdict")

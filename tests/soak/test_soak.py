@@ -47,8 +47,8 @@ class Drift(unittest.TestCase):
         self.assertIsNone(soak.quarters(samples[:60], 0, 100))
 
     def test_tolerance(self):
-        self.assertFalse(soak.has_drifted(100 << 20, 126 << 20))
-        self.assertTrue(soak.has_drifted(100 << 20, 128 << 20))
+        self.assertFalse(soak.has_drifted(100 << 20, 111 << 20))
+        self.assertTrue(soak.has_drifted(100 << 20, 113 << 20))
         self.assertFalse(soak.has_drifted(100 << 20, 50 << 20))
 
 

@@ -1,15 +1,17 @@
-/* print.c: see print.h. */
+/* print.c: see print.h. Written by the bare system call: libc's write is a cancellation point, and a thread that is to
+   be cancelled would leave there, in the midst of a report. */
 #include "print.h"
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 COLD void print_flush(struct print *out)
 {
     int saved_errno = errno;
     for (size_t at = 0; at < out->length;) {
-        ssize_t written = write(out->fd, out->text + at, out->length - at);
+        long written = syscall(SYS_write, out->fd, out->text + at, out->length - at);
         if (written < 0 && errno == EINTR)
             continue;
         if (written <= 0)

@@ -91,13 +91,31 @@ COLD void *small_map(const struct arena *arena, unsigned class, size_t alignment
    size that fits a block may then be what was asked for. */
 static _Atomic bool sizes_loose;
 
-/* The slow path of every allocation that fits a class. */
-SLOW void *small_allocate(unsigned class, size_t alignment, size_t size, enum contents *contents)
+/* Where sampling sends every allocation to the slow path: counts this one, and says whether it may go on as on the fast
+   path, at a dozen instructions more. */
+INLINE bool is_unsampled(void)
 {
+    thread_sample.left--;
+    return likely((int32_t)thread_sample.left > 0);
+}
+
+INLINE void *pop_unsampled(unsigned class)
+{
+    return is_unsampled() ? slab_pop(thread_sample.supply->open[class]) : NULL;
+}
+
+/* The slow path of every allocation that fits a class. `caller`: whose stack it is if the block is sampled. */
+SLOW void *small_allocate(unsigned class, size_t alignment, size_t size, const void *caller, enum contents *contents)
+{
+    bool clean = false;
+    void *sampled = guard_is_due(size) ? guard_allocate(alignment, size, caller, &clean) : NULL;
+    if (unlikely(sampled)) {
+        *contents = clean ? CONTENTS_ZERO : CONTENTS_UNKNOWN;
+        return sampled;
+    }
     struct arena *arena = thread_enter();
     if (unlikely(!arena))
         return NULL;
-    bool clean = false;
     void *p = slab_pop(arena->open[class]);
     if (!p && unlikely(reaches_threshold(glibc_request(alignment, size))))
         clean = (p = small_map(arena, class, alignment, size)) != NULL;
@@ -113,7 +131,8 @@ SLOW void *small_allocate(unsigned class, size_t alignment, size_t size, enum co
 SLOW void *allocate_slow(size_t size)
 {
     enum contents contents;
-    void *p = size <= CLASS_MAX ? small_allocate(class_of(size), BLOCK_ALIGNMENT, size, &contents)
+    const void *caller = __builtin_return_address(0); /* malloc's, as all leave by jumps on the way here */
+    void *p = size <= CLASS_MAX ? small_allocate(class_of(size), BLOCK_ALIGNMENT, size, caller, &contents)
                                 : large_allocate(BLOCK_ALIGNMENT, size, &contents);
     if (unlikely(!p))
         return out_of_memory();
@@ -121,15 +140,26 @@ SLOW void *allocate_slow(size_t size)
     return p;
 }
 
-/* Requests whose class must be looked up; all others go on to the slow path. */
+/* Requests whose class must be looked up, and larger ones. */
+SLOW void *allocate_larger(size_t size)
+{
+    void *p = NULL;
+    if (likely(size <= CLASS_MAX)) {
+        p = slab_pop(thread_supply->open[class_of(size)]);
+        if (unlikely(!p))
+            p = pop_unsampled(class_of(size));
+    }
+    return likely(p != NULL) ? p : allocate_slow(size);
+}
+
+/* What the fast path has no block for. While sampling sends all here, most go on as if on the fast path. Apart from the
+   rest, as that needs no frame. */
 SLOW void *allocate_more(size_t size)
 {
-    if (size > STEPS_MAX && size <= CLASS_MAX) {
-        void *p = slab_pop(thread_supply->open[class_of(size)]);
-        if (likely(p != NULL))
-            return p;
-    }
-    return allocate_slow(size);
+    if (unlikely(size > STEPS_MAX))
+        return allocate_larger(size);
+    void *p = is_unsampled() ? slab_pop(thread_sample.supply->open_by_step[(size + 15) / 16]) : NULL;
+    return likely(p != NULL) ? p : allocate_slow(size);
 }
 
 /* A block of the open slab; NULL if the rest of alloc_allocate is needed. */
@@ -151,8 +181,8 @@ static void *alloc_allocate_zeroed(size_t size)
     if (likely(size <= CLASS_MAX)) {
         unsigned class = class_of(size);
         p = slab_pop(thread_supply->open[class]);
-        if (unlikely(!p))
-            p = small_allocate(class, BLOCK_ALIGNMENT, size, &contents);
+        if (unlikely(!p) && !(p = pop_unsampled(class)))
+            p = small_allocate(class, BLOCK_ALIGNMENT, size, __builtin_return_address(0), &contents);
     } else {
         p = large_allocate(BLOCK_ALIGNMENT, size, &contents);
     }
@@ -172,8 +202,8 @@ static void *alloc_aligned(size_t alignment, size_t size)
     if (size <= CLASS_MAX && alignment <= CLASS_MAX) {
         unsigned class = class_of_aligned(alignment, size);
         p = slab_pop(thread_supply->open[class]);
-        if (unlikely(!p))
-            p = small_allocate(class, alignment, size, &contents);
+        if (unlikely(!p) && !(p = pop_unsampled(class)))
+            p = small_allocate(class, alignment, size, __builtin_return_address(0), &contents);
     } else {
         p = large_allocate(alignment, size, &contents);
     }
@@ -185,7 +215,16 @@ static void *alloc_aligned(size_t alignment, size_t size)
 
 /* ---- one door for pointers from outside ---- */
 
-enum block_kind { BLOCK_INVALID, BLOCK_INTERIOR, BLOCK_FREE, BLOCK_FOREIGN, BLOCK_SLAB, BLOCK_MEDIUM, BLOCK_MAPPING };
+enum block_kind {
+    BLOCK_INVALID,
+    BLOCK_INTERIOR,
+    BLOCK_FREE,
+    BLOCK_FOREIGN,
+    BLOCK_SLAB,
+    BLOCK_MEDIUM,
+    BLOCK_MAPPING,
+    BLOCK_GUARDED
+};
 
 struct block {
     enum block_kind kind;
@@ -195,8 +234,14 @@ struct block {
 /* What is `p`? Dereferences it only if it is the start of a slab's block. */
 static struct block block_look_up(const void *p)
 {
+    static const enum block_kind guarded[] = {[GUARD_LIVE] = BLOCK_GUARDED,
+                                              [GUARD_FREED] = BLOCK_FREE,
+                                              [GUARD_INTERIOR] = BLOCK_INTERIOR,
+                                              [GUARD_NOTHING] = BLOCK_INVALID};
     struct region *region = region_of(p);
     if (!region) {
+        if (guard_contains(p))
+            return (struct block){guarded[guard_look_up(p)], NULL};
         if (mapping_usable_size(p) != 0)
             return (struct block){BLOCK_MAPPING, NULL};
         return (struct block){mapping_contains(p) ? BLOCK_INTERIOR : BLOCK_FOREIGN, NULL};
@@ -233,12 +278,20 @@ static bool block_is_live(struct block block, const void *p)
     return likely(block.kind >= BLOCK_SLAB) || (block.kind == BLOCK_FOREIGN && foreign_is_block(p));
 }
 
-_Noreturn COLD void block_refuse(enum block_kind kind, const void *p)
+/* As diag_fatal, with what is known of a guarded block. */
+_Noreturn COLD void block_fatal(const char *bug, const void *p, const void *caller)
+{
+    if (guard_contains(p))
+        guard_fatal(bug, p, caller);
+    diag_fatal(bug, p);
+}
+
+_Noreturn COLD void block_refuse(enum block_kind kind, const void *p, const void *caller)
 {
     switch (kind) {
-    case BLOCK_FREE: diag_fatal("double free", p);
-    case BLOCK_INTERIOR: diag_fatal("invalid free of an interior pointer", p);
-    default: diag_fatal("invalid free", p);
+    case BLOCK_FREE: block_fatal("double free", p, caller);
+    case BLOCK_INTERIOR: block_fatal("invalid free of an interior pointer", p, caller);
+    default: block_fatal("invalid free", p, caller);
     }
 }
 
@@ -296,16 +349,20 @@ SLOW void release_any(void *p)
         break;
     case BLOCK_MAPPING:
         if (!mapping_release(p, &trim_threshold))
-            block_refuse(BLOCK_FREE, p); /* another thread was faster */
+            block_refuse(BLOCK_FREE, p, NULL); /* another thread was faster */
         if (trim_threshold != 0 && !region_policy.trim_explicit)
             store_relaxed(region_policy.trim_threshold, trim_threshold);
         break;
     case BLOCK_FOREIGN:
         if (!foreign_is_block(p))
-            block_refuse(BLOCK_FOREIGN, p);
+            block_refuse(BLOCK_FOREIGN, p, NULL);
         foreign_release(p);
         break;
-    default: block_refuse(block.kind, p);
+    case BLOCK_GUARDED:
+        if (!guard_release(p, __builtin_return_address(0)))
+            block_refuse(BLOCK_FREE, p, __builtin_return_address(0));
+        break;
+    default: block_refuse(block.kind, p, __builtin_return_address(0));
     }
     errno = saved_errno;
 }
@@ -338,6 +395,7 @@ static size_t block_usable_size(struct block block, const void *p)
     case BLOCK_SLAB: return slab_class(block.slice)->block_size;
     case BLOCK_MEDIUM: return run_length(block.slice) << SLICE_SHIFT;
     case BLOCK_FOREIGN: return foreign_usable_size(p);
+    case BLOCK_GUARDED: return guard_size(p);
     default: return mapping_usable_size(p);
     }
 }
@@ -355,7 +413,7 @@ SLOW void release_sized_any(void *p, size_t alignment, size_t size)
         return;
     struct block block = block_look_up(p);
     if (unlikely(!block_is_live(block, p)))
-        block_refuse(block.kind, p);
+        block_refuse(block.kind, p, __builtin_return_address(0));
     bool possible = size <= block_usable_size(block, p) && (uintptr_t)p % alignment == 0 &&
                     (alignment <= CLASS_MAX || block.kind != BLOCK_SLAB);
     if (possible && block.kind == BLOCK_SLAB) {
@@ -364,8 +422,10 @@ SLOW void release_sized_any(void *p, size_t alignment, size_t size)
         possible = actual == class || actual == size_classes[class].lender ||
                    resize_stays(size_classes[actual].block_size, size) || load_relaxed(sizes_loose);
     }
+    if (block.kind == BLOCK_GUARDED)
+        possible &= size == guard_size(p) || load_relaxed(sizes_loose);
     if (unlikely(!possible))
-        diag_fatal("size mismatch in sized free", p);
+        block_fatal("size mismatch in sized free", p, __builtin_return_address(0));
     release_any(p);
 }
 
@@ -426,7 +486,7 @@ static void *alloc_resize(void *p, size_t size)
 {
     struct block block = block_look_up(p);
     if (unlikely(!block_is_live(block, p)))
-        diag_fatal("invalid pointer passed to realloc", p);
+        block_fatal("invalid pointer passed to realloc", p, __builtin_return_address(0));
     if (size > REQUEST_MAX)
         return out_of_memory();
     size_t usable = block_usable_size(block, p);
@@ -442,6 +502,10 @@ static void *alloc_resize(void *p, size_t size)
         break;
     case BLOCK_FOREIGN:
         /* Moves to us: libc's realloc could make a mapping of it, which our free must not pass on unasked. */
+        break;
+    case BLOCK_GUARDED:
+        if (size == usable)
+            return p;
         break;
     default: {
         void *moved = mapping_resize(p, size);
@@ -465,7 +529,7 @@ static size_t alloc_usable_size(const void *p)
 {
     struct block block = block_look_up(p);
     if (unlikely(!block_is_live(block, p)))
-        diag_fatal("invalid pointer passed to malloc_usable_size", p);
+        block_fatal("invalid pointer passed to malloc_usable_size", p, __builtin_return_address(0));
     return block_usable_size(block, p);
 }
 
@@ -474,7 +538,7 @@ static bool alloc_owns(const void *p)
     struct region *region = region_of(p);
     if (region)
         return run_kind(slab_head(&region->map[((uintptr_t)p - region->base) >> SLICE_SHIFT])) != RUN_FOREIGN;
-    return mapping_contains(p);
+    return guard_contains(p) || mapping_contains(p);
 }
 
 static void alloc_set_perturb(unsigned char byte)

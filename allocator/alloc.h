@@ -4,13 +4,14 @@
    thread's arena, and pops. A request above CLASS_MAX is a run of slices, above the threshold a mapping. free finds
    the slice in the heap map by one subtraction and one shift, sees that the slab is its own thread's, and pushes; all
    else leaves by one cold exit: NULL, mappings, runs, other threads' blocks, slabs that want attention, blocks of
-   libc's own malloc, and bugs.
+   libc's own malloc, guarded blocks, and bugs.
 
    All functions: thread safe, not async-signal safe, safe after fork in the child of a program with threads. */
 #ifndef BRIM_ALLOC_H
 #define BRIM_ALLOC_H
 
 #include "foreign.h"
+#include "guard.h"
 #include "mapping.h"
 #include "thread.h"
 

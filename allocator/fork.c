@@ -7,6 +7,7 @@ static void fork_child(void)
 {
     region_after_fork();
     mapping_after_fork();
+    guard_after_fork();
     arena_after_fork(thread_home);
 }
 

@@ -43,6 +43,12 @@ COLD void setting_put(enum option option, size_t value)
     case OPTION_many_pad: store_relaxed(region_policy.many_pad, value); break;
     case OPTION_perturb: alloc_set_perturb((unsigned char)value); break;
     case OPTION_foreign_free: store_relaxed(foreign_all, value != 0); break;
+    case OPTION_sample_guard_slots: store_relaxed(guard.slots_wanted, value); break;
+    case OPTION_sample_guard:
+        if (load_relaxed(guard.interval) == 0)
+            alloc_release(alloc_allocate(1)); /* the heap shall be the first on the break, though all blocks be guarded */
+        guard_sample((uint32_t)value);
+        break;
     case OPTION_stats: stats_report_at_exit((int)value); break;
     default: break; /* what has no effect, or has had it */
     }
@@ -61,6 +67,8 @@ COLD size_t setting_get(enum option option)
     case OPTION_many_pad: return load_relaxed(region_policy.many_pad);
     case OPTION_perturb: return load_relaxed(perturb_byte);
     case OPTION_foreign_free: return load_relaxed(foreign_all);
+    case OPTION_sample_guard_slots: return load_relaxed(guard.slots_wanted);
+    case OPTION_sample_guard: return load_relaxed(guard.interval);
     case OPTION_stats: return (size_t)stats_report_format();
     default: option_given(option, &value); return value;
     }
@@ -128,6 +136,18 @@ COLD_EXPORT int PUBLIC(malloc_trim)(size_t pad)
 
 /* ---- statistics ---- */
 
+/* Guarded blocks are pages of their own, like mappings. The peaks need not have been at the same time. */
+COLD struct mapping_totals mapped_totals(void)
+{
+    struct mapping_totals totals = mapping_totals();
+    struct guard_totals guarded = guard_totals();
+    totals.count += guarded.live;
+    totals.bytes += guarded.live * os_page_size;
+    totals.count_peak += guarded.open_peak;
+    totals.bytes_peak += guarded.open_peak * os_page_size;
+    return totals;
+}
+
 COLD_EXPORT struct mallinfo2 PUBLIC(mallinfo2)(void)
 {
     struct mallinfo2 info = {0};
@@ -143,7 +163,7 @@ COLD_EXPORT struct mallinfo2 PUBLIC(mallinfo2)(void)
             info.keepcost = statistics.top;
     }
     info.uordblks = info.arena - info.fordblks;
-    struct mapping_totals mapped = mapping_totals();
+    struct mapping_totals mapped = mapped_totals();
     info.hblks = mapped.count;
     info.hblkhd = mapped.bytes;
     return info;
@@ -177,7 +197,7 @@ COLD_EXPORT void PUBLIC(malloc_stats)(void)
         system += statistics.system;
         in_use += used;
     }
-    struct mapping_totals mapped = mapping_totals();
+    struct mapping_totals mapped = mapped_totals();
     fprintf(stderr,
             "Total (incl. mmap):\nsystem bytes     = %10zu\nin use bytes     = %10zu\n"
             "max mmap regions = %10zu\nmax mmap bytes   = %10zu\n",
@@ -244,7 +264,7 @@ COLD_EXPORT int PUBLIC(malloc_info)(int options, FILE *out)
     fprintf(out, "<malloc version=\"1\">\n");
     for (size_t i = 0, heaps = heap_count(); i < heaps; i++)
         info_heap(out, i, &totals);
-    struct mapping_totals mapped = mapping_totals();
+    struct mapping_totals mapped = mapped_totals();
     fprintf(out,
             "<total type=\"fast\" count=\"%zu\" size=\"%zu\"/>\n<total type=\"rest\" count=\"%zu\" size=\"%zu\"/>\n"
             "<total type=\"mmap\" count=\"%zu\" size=\"%zu\"/>\n",

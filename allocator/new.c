@@ -271,13 +271,13 @@ COLD void *aligned_replaced_or_null(void *(*replacement)(size_t, size_t), size_t
 
 SLOW void *allocate_or_throw_slow(size_t size, const void *caller)
 {
-    void *p = alloc_allocate(size);
+    void *p = allocate_more(size);
     return likely(p != NULL) ? p : new_or_throw(size, 0, OR_RETURN_ADDRESS(caller));
 }
 
 SLOW void *allocate_or_null_slow(size_t size, const void *caller)
 {
-    void *p = alloc_allocate(size);
+    void *p = allocate_more(size);
     return likely(p != NULL) ? p : new_or_null(size, 0, OR_RETURN_ADDRESS(caller));
 }
 

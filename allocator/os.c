@@ -107,6 +107,39 @@ static bool os_discard(uintptr_t address, size_t size)
     return done;
 }
 
+/* Not in the headers of older libcs. */
+enum { ADVICE_GUARD_INSTALL = 102, ADVICE_GUARD_REMOVE = 103 };
+
+static bool os_advise(uintptr_t address, size_t size, int advice)
+{
+    int saved_errno = errno;
+    bool done;
+    while (!(done = madvise((void *)address, size, advice) == 0) && errno == EINTR)
+        ; /* markers may be installed in part */
+    errno = saved_errno;
+    return done;
+}
+
+static bool os_guard_install(uintptr_t address, size_t size)
+{
+    return os_advise(address, size, ADVICE_GUARD_INSTALL);
+}
+
+static bool os_guard_remove(uintptr_t address, size_t size)
+{
+    return os_advise(address, size, ADVICE_GUARD_REMOVE);
+}
+
+static bool os_seal(uintptr_t address, size_t size)
+{
+    int saved_errno = errno;
+    bool done = mprotect((void *)address, size, PROT_NONE) == 0;
+    errno = saved_errno;
+    return done;
+}
+
+static int32_t os_thread(void) { return (int32_t)syscall(SYS_gettid); }
+
 static size_t os_address_space_limit(void)
 {
     int saved_errno = errno;
@@ -121,4 +154,11 @@ static uint64_t os_now_ms(void)
     struct timespec now = {0, 0};
     clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
     return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+static uint64_t os_now_ns(void)
+{
+    struct timespec now = {0, 0};
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 }

@@ -36,8 +36,19 @@ static uintptr_t os_remap(uintptr_t address, size_t old_size, size_t new_size);
 /* Gives the pages back at once (MADV_DONTNEED, not MADV_FREE, which keeps counting as resident). True if they are
    zero now; false (locked memory) if they must be taken to be as they were. */
 static bool os_discard(uintptr_t address, size_t size);
+/* Closes pages of a private mapping that may be written to, so that an access faults, and discards what was in them; the
+   kernel keeps no mapping of its own for them (MADV_GUARD_INSTALL, Linux 6.13). False if it cannot. */
+static bool os_guard_install(uintptr_t address, size_t size);
+/* Opens them again; they are zero. */
+static bool os_guard_remove(uintptr_t address, size_t size);
+/* Takes all access away; os_commit gives it back. The contents stay. */
+static bool os_seal(uintptr_t address, size_t size);
+/* The kernel's number of the calling thread. */
+static int32_t os_thread(void);
 /* A monotonic clock in milliseconds, read without a system call; it steps by some milliseconds. */
 static uint64_t os_now_ms(void);
+/* The same clock in nanoseconds, exactly. */
+static uint64_t os_now_ns(void);
 /* The soft RLIMIT_AS, SIZE_MAX if there is none. */
 static size_t os_address_space_limit(void);
 

@@ -158,7 +158,11 @@ COLD void stats_gather(struct brim_stats *stats)
     stats->mappings_peak = mapped.count_peak;
     stats->mapped_peak = mapped.bytes_peak;
     stats->arenas = arena_count();
-    stats->metadata += mapped.table_bytes + stats->arenas * sizeof(struct arena);
+    struct guard_totals guarded = guard_totals();
+    stats->guard_slots = guarded.slots;
+    stats->guard_live = guarded.live;
+    stats->guard_taken = guarded.taken;
+    stats->metadata += mapped.table_bytes + guarded.metadata_bytes + stats->arenas * sizeof(struct arena);
     stats->classes = CLASS_COUNT;
     for (unsigned i = 0; i < CLASS_COUNT; i++) {
         struct brim_class_stats *row = &stats->by_class[i];
@@ -250,6 +254,9 @@ COLD void print_text(struct print *out, const struct brim_stats *stats)
           stats->mappings_peak);
     print(out, "  runs       %12zu in %zu\n", stats->runs_live, stats->runs);
     print(out, "  metadata   %12zu\n", stats->metadata);
+    if (stats->guard_slots != 0)
+        print(out, "  guarded    %12zu live in %zu slots, %zu since the start\n", stats->guard_live, stats->guard_slots,
+              stats->guard_taken);
     print(out, "  %8s %8s %10s %10s %10s %12s\n", "class", "slabs", "live", "free", "unformed", "waste");
     for (size_t i = 0; i < stats->classes; i++) {
         const struct brim_class_stats *row = &stats->by_class[i];
@@ -282,6 +289,8 @@ COLD void print_json(struct print *out, const struct brim_stats *stats)
         print(out, "%zu},", stats->purge_budget);
     print(out, "\"mappings\":{\"count\":%zu,\"bytes\":%zu,\"count_peak\":%zu,\"bytes_peak\":%zu},", stats->mappings,
           stats->mapped, stats->mappings_peak, stats->mapped_peak);
+    print(out, "\"guarded\":{\"slots\":%zu,\"live\":%zu,\"taken\":%zu},", stats->guard_slots, stats->guard_live,
+          stats->guard_taken);
     print(out, "\"runs\":{\"count\":%zu,\"live\":%zu},\"metadata\":%zu,\"classes\":[", stats->runs, stats->runs_live,
           stats->metadata);
     const char *separator = "";

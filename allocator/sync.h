@@ -21,6 +21,8 @@ enum lock_rank {
     RANK_BREAK,   /* growth and trimming of a region; held across sbrk and mprotect */
     RANK_REGION,  /* a region's run bins and purge queue */
     RANK_MAPPING, /* table of mappings */
+    RANK_GUARD,   /* queue of the slots of guarded blocks */
+    RANK_REPORT,  /* the report on a guarded block; held while it is written */
     RANK_COUNT
 };
 

@@ -14,9 +14,11 @@ static void process_init_once(void)
 
 static void thread_choose_paths(void)
 {
-    struct arena *arena = thread_home && load_relaxed(slow_reasons) == 0 ? thread_home : (struct arena *)&arena_none;
-    thread_supply = arena;
-    thread_arena = arena;
+    struct arena *none = (struct arena *)&arena_none, *home = thread_home ? thread_home : none;
+    uint32_t reasons = load_relaxed(slow_reasons);
+    thread_supply = reasons == 0 ? home : none;
+    thread_arena = (reasons & ~(uint32_t)SLOW_ALLOCATION) == 0 ? home : none;
+    thread_sample.supply = reasons == SLOW_SAMPLE ? home : none;
 }
 
 static pthread_key_t exit_key;
@@ -37,7 +39,7 @@ static void thread_exit(void *value)
         return;
     }
     struct arena *arena = thread_home;
-    thread_supply = thread_arena = (struct arena *)&arena_none;
+    thread_supply = thread_arena = thread_sample.supply = (struct arena *)&arena_none;
     thread_home = NULL;
     if (arena)
         arena_retire(arena);

@@ -16,8 +16,17 @@ static _Thread_local struct arena *thread_arena = (struct arena *)&arena_none;  
 /* The thread's arena, or NULL. */
 static _Thread_local struct arena *thread_home;
 
-/* Why every allocation of every thread takes the slow path, and every release: bits. Changed by thread_slow. */
-enum { SLOW_PERTURB = 1 };
+/* What slow paths use where sampling alone sends allocation there: what thread_supply would be, else arena_none; how
+   many small allocations it is to the thread's next sample: at 0 it is one's turn, below (it goes on counting) that
+   has yet to be drawn. */
+static _Thread_local struct {
+    struct arena *supply;
+    uint32_t left; /* as an int32_t; may wrap */
+} thread_sample = {.supply = (struct arena *)&arena_none};
+
+/* Why every allocation of every thread takes the slow path, and every release but for those reasons which
+   SLOW_ALLOCATION names: bits. Changed by thread_slow. */
+enum { SLOW_PERTURB = 1 << 0, SLOW_SAMPLE = 1 << 1, SLOW_ALLOCATION = SLOW_SAMPLE };
 static _Atomic uint32_t slow_reasons;
 /* Sets or clears a reason: for the calling thread now, for others by an order. */
 static void thread_slow(uint32_t reason, bool slow);

@@ -9,7 +9,7 @@ extern "C" {
 #endif
 
 /* Whose is it? Returns 1 if `p` lies in memory that brim handed out or manages (its break region, its fallback
-   regions, or the pages of one of its mappings), else 0; NULL gives 0. It never dereferences `p`, sets no errno,
+   regions, the pages of one of its mappings, or those of sampled blocks), else 0; NULL gives 0. It never dereferences `p`, sets no errno,
    and may be called from any thread; not from a signal handler. The answer for memory that is being freed at the
    same time is either. */
 int brim_owns(const void *p);
@@ -78,6 +78,10 @@ struct brim_stats {
     size_t arenas;           /* as many as threads have allocated at a time */
     size_t classes;          /* of these rows there are: */
     struct brim_class_stats by_class[BRIM_STATS_CLASSES];
+    /* Sampled blocks (BRIM_SAMPLE_GUARD), each on a page of its own. */
+    size_t guard_slots;      /* room for so many; 0: never asked for */
+    size_t guard_live;       /* that the program holds */
+    size_t guard_taken;      /* since the start */
 };
 
 /* What one thread allocates from. */

@@ -19,7 +19,8 @@ static const struct {
     size_t value;
 } defaults[] = {
     {"mmap_threshold", 131072}, {"mmap_threshold_max", 32 * MIB}, {"mmap_threshold_dynamic", 1}, {"mmap_max", 65536},
-    {"trim_threshold", 131072}, {"top_pad", 131072}, {"many_pad", MIB}, {"perturb", 0}, {"foreign_free", 0}, {"stats", 0},
+    {"trim_threshold", 131072}, {"top_pad", 131072}, {"many_pad", MIB}, {"perturb", 0}, {"foreign_free", 0},
+    {"sample_guard_slots", 1024}, {"sample_guard", 0}, {"stats", 0},
     {"help", 0},
 };
 
@@ -44,6 +45,8 @@ FRESH(refuse)
     check(brim_option_set("perturb", 256) == EINVAL && option("perturb") == 0);
     check(brim_option_set("foreign_free", 2) == EINVAL && option("foreign_free") == 0);
     check(brim_option_set("stats", 3) == EINVAL && option("stats") == 0);
+    check(brim_option_set("sample_guard", ((size_t)1 << 30) + 1) == EINVAL && option("sample_guard") == 0);
+    check(brim_option_set("sample_guard_slots", 0) == EINVAL && option("sample_guard_slots") == 1024);
     check(brim_option_set("mmap_max", (size_t)INT32_MAX + 1) == EINVAL && option("mmap_max") == 65536);
     check(brim_option_set("mmap_threshold_dynamic", 2) == EINVAL && option("mmap_threshold_dynamic") == 1);
     check(errno == 4321);
@@ -81,6 +84,26 @@ FRESH(set_by_the_program)
     check(mallopt(M_MMAP_MAX, -3) == 1 && option("mmap_max") == 0);
 }
 
+FRESH(sample_by_the_program)
+{
+    check(brim_option_set("sample_guard_slots", 5) == 0 && option("sample_guard_slots") == 5);
+    check(brim_option_set("sample_guard", 1) == 0 && option("sample_guard") == 1);
+    void *guarded[5];
+    for (int i = 0; i < 5; i++) {
+        guarded[i] = malloc(100);
+        check(brim_owns(guarded[i]) && !lies_on_break(guarded[i]) && malloc_usable_size(guarded[i]) == 100);
+    }
+    check(lies_on_break(malloc(100))); /* all slots are in use */
+    free(guarded[0]);
+    guarded[0] = calloc(10, 10);
+    check(!lies_on_break(guarded[0]) && first_other_than(guarded[0], 100, 0) == 100);
+    check(brim_option_set("sample_guard", 0) == 0 && option("sample_guard") == 0);
+    for (int i = 0; i < 5; i++)
+        free(guarded[i]);
+    check(lies_on_break(malloc(100)));
+    check(brim_option_set("sample_guard", 1) == 0 && !lies_on_break(malloc(100)));
+}
+
 /* A lower bound on what raises the threshold: freeing larger mappings leaves it alone. */
 FRESH(threshold_max)
 {
@@ -95,6 +118,7 @@ Test(options, can_be_set_by_the_program)
 {
     expect_fresh(set_by_the_program);
     expect_fresh(threshold_max);
+    expect_fresh(sample_by_the_program);
 }
 
 /* EXPECTED is "name=value name=value ...". */
@@ -120,6 +144,8 @@ Test(options, are_read_from_the_environment)
     expect_fresh(have, "BRIM_TRIM_THRESHOLD=-1", "EXPECTED=trim_threshold=-1");
     expect_fresh(have, "BRIM_MANY_PAD=0", "EXPECTED=many_pad=0 top_pad=131072 mmap_threshold_dynamic=1");
     expect_fresh(have, "BRIM_MMAP_THRESHOLD_DYNAMIC=0", "EXPECTED=mmap_threshold_dynamic=0");
+    expect_fresh(have, "BRIM_SAMPLE_GUARD=1000", "BRIM_SAMPLE_GUARD_SLOTS=77",
+                 "EXPECTED=sample_guard=1000 sample_guard_slots=77");
     expect_said("");
 }
 

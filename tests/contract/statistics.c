@@ -31,7 +31,8 @@ static void check_sums(const struct brim_stats *stats)
     struct mallinfo2 info = mallinfo2();
     check(stats->heap == info.arena && stats->live == info.uordblks && stats->free == info.fordblks);
     check(stats->live + stats->free == stats->heap && stats->heap <= stats->heap_peak);
-    check(stats->mappings == info.hblks && stats->mapped == info.hblkhd);
+    check(stats->mappings + stats->guard_live == info.hblks);
+    check(stats->mapped + stats->guard_live * page_size() == info.hblkhd);
     check(stats->mappings <= stats->mappings_peak && stats->mapped <= stats->mapped_peak);
     check(stats->break_end - stats->break_base >= stats->heap + stats->foreign || stats->regions > 1);
     check(stats->classes > 10 && stats->classes <= BRIM_STATS_CLASSES);
@@ -55,6 +56,25 @@ static void check_sums(const struct brim_stats *stats)
         check(count == stats->arenas + 1);
     }
     check(of_arenas == slabs && live_of_arenas == live);
+}
+
+FRESH(guarded_blocks)
+{
+    struct brim_stats stats = stats_now();
+    check(stats.guard_slots == 0 && stats.guard_live == 0 && stats.guard_taken == 0);
+    check(brim_option_set("sample_guard_slots", 30) == 0 && brim_option_set("sample_guard", 1) == 0);
+    void *blocks[20];
+    for (int i = 0; i < 20; i++)
+        blocks[i] = malloc(100);
+    for (int i = 0; i < 7; i++)
+        free(blocks[i]);
+    check(brim_option_set("sample_guard", 0) == 0);
+    stats = stats_now();
+    check(stats.guard_slots == 30 && stats.guard_live == 13 && stats.guard_taken == 20);
+    check_sums(&stats);
+    for (int i = 7; i < 20; i++)
+        free(blocks[i]);
+    check(stats_now().guard_live == 0 && stats_now().guard_taken == 20);
 }
 
 FRESH(small_blocks)
@@ -128,6 +148,7 @@ Test(statistics, tell_blocks)
     expect_fresh(small_blocks);
     expect_fresh(large_blocks);
     expect_fresh(somebody_elses_break);
+    expect_fresh(guarded_blocks);
 }
 
 /* Blocks of a thread, freed by another. */

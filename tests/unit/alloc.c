@@ -9,6 +9,9 @@
 #include "allocator/print.c"
 #include "allocator/library.c"
 
+#include "allocator/unwind.c"
+#include "allocator/stack.c"
+
 #include "allocator/options.c"
 #include "allocator/os.c"
 
@@ -27,6 +30,9 @@
 #include "allocator/arena_registry.c"
 
 #include "allocator/thread.c"
+
+#include "allocator/guard.c"
+#include "allocator/guard_report.c"
 
 #include "allocator/foreign.c"
 
@@ -609,4 +615,79 @@ Test(alloc, threads)
         length = run_length(&regions[0].map[at]);
         check(run_kind(&regions[0].map[at]) == RUN_FREE || run_kind(&regions[0].map[at]) == RUN_FOREIGN);
     }
+}
+
+/* ---- guarded blocks ---- */
+
+static void *guarded(size_t alignment, size_t size)
+{
+    thread_sample.left = 1; /* it is its turn */
+    void *p = alignment == 0 ? alloc_allocate_zeroed(size) : alloc_aligned(alignment, size);
+    check(kind_of(p) == BLOCK_GUARDED);
+    expect_block(p, max_size(alignment, 1), size);
+    check(alloc_usable_size(p) == size);
+    return p;
+}
+
+/* Each way to have one, to resize it and to give it back. */
+Test(alloc, guarded)
+{
+    guard_sample(50);
+    size_t page = os_page_size;
+    static const size_t sizes[] = {0, 1, 16, 24, 100, 1000, 4000, 4096};
+    for (int round = 0; round < 20; round++)
+        for (size_t i = 0; i < COUNT_OF(sizes); i++) {
+            size_t size = sizes[i];
+            unsigned char *p = guarded(0, size);
+            check(is_byte(p, size, 0));
+            fill(p, size, 1);
+            if (size != 0) {
+                check(alloc_resize(p, size) == p);
+                thread_sample.left = 10; /* it is not its turn */
+                p = alloc_resize(p, 2 * size);
+                verify(p, size, 1);
+                check(kind_of(p) != BLOCK_GUARDED);
+            }
+            alloc_release(p);
+            p = guarded(1, size);
+            fill(p, size, 2);
+            if (size > 1) {
+                p = alloc_resize(p, size / 2);
+                verify(p, size / 2, 2);
+            }
+            alloc_release(p);
+            alloc_release_sized(guarded(1, size), size);
+            alloc_release_aligned_sized(guarded(256, size), 256, size);
+            alloc_release(guarded(page, size));
+        }
+    /* Others are not, though it be their turn. */
+    thread_sample.left = 1;
+    check(kind_of(alloc_allocate(page + 1)) == BLOCK_SLAB && kind_of(alloc_allocate(1 << 20)) == BLOCK_MAPPING);
+    check(guard_valid());
+    arenas_check();
+}
+
+/* A block that is not sampled comes from where it would, with perturbation, too. */
+Test(alloc, unsampled)
+{
+    guard_sample(50);
+    thread_sample.left = 1 << 30;
+    void *first = alloc_allocate(100);
+    alloc_release(first);
+    for (int i = 0; i < 100; i++) {
+        void *p = i % 2 ? alloc_allocate(100) : alloc_allocate_zeroed(100);
+        check(p == first && (i % 2 || is_byte(p, 100, 0)));
+        alloc_release(p);
+    }
+    alloc_set_perturb(0x5a);
+    void *p = alloc_allocate(100);
+    check(is_byte(p, 100, 0xa5));
+    thread_sample.left = 1;
+    unsigned char *sampled = alloc_allocate(100);
+    check(kind_of(sampled) == BLOCK_GUARDED && is_byte(sampled, 100, 0xa5));
+    alloc_release(sampled);
+    alloc_release(p);
+    guard_sample(0);
+    alloc_set_perturb(0);
+    check(thread_supply == thread_home && thread_arena == thread_home);
 }

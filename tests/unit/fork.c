@@ -10,6 +10,9 @@
 #include "allocator/print.c"
 #include "allocator/library.c"
 
+#include "allocator/unwind.c"
+#include "allocator/stack.c"
+
 #include "allocator/options.c"
 #include "allocator/os.c"
 
@@ -28,6 +31,9 @@
 #include "allocator/arena_registry.c"
 
 #include "allocator/thread.c"
+
+#include "allocator/guard.c"
+#include "allocator/guard_report.c"
 
 #include "allocator/foreign.c"
 
@@ -80,7 +86,7 @@ static void heap_check(enum step_part part)
 {
     for (size_t i = 0; i < load_relaxed(region_count); i++)
         check(region_valid(&regions[i]));
-    check(mapping_valid());
+    check(mapping_valid() && guard_valid());
     check(!thread_home || arena_valid(thread_home));
     bool others_died = false;
     for (uint32_t id = 1; id <= arena_count(); id++)
@@ -160,6 +166,15 @@ static void operation_retire(void)
 }
 static void operation_attach(void) { thread_enter(); }
 
+static void operation_guarded(void)
+{
+    thread_sample.left = 1; /* it is its turn */
+    void *p = alloc_allocate(100);
+    check(guard_contains(p));
+    *(char *)p = 1;
+    alloc_release(p);
+}
+
 static void (*other_begins)(void); /* what the forking thread does first */
 
 static void step_operation(void (*operation)(void))
@@ -167,19 +182,24 @@ static void step_operation(void (*operation)(void))
     struct step step = {.operation = operation,
                         .begin = other_begins,
                         .verify = verify,
-                        .locks = {&arenas.lock, &orphans.lock, &regions_lock, &mappings.lock},
+                        .locks = {&arenas.lock, &orphans.lock, &regions_lock, &mappings.lock, &guard.lock},
                         .watched = {{regions, 2 * sizeof *regions},
                                     {&region_count, sizeof region_count},
                                     {&arenas, sizeof arenas},
                                     {&orphans, sizeof orphans},
                                     {&mappings, sizeof mappings},
                                     {&arena_first, sizeof arena_first}}};
+    step.watched[8].start = &guard;
+    step.watched[8].size = sizeof guard;
+    step.watched[9].start = guard.slots;
+    step.watched[9].size = guard.slot_count * sizeof *guard.slots;
     if (load_relaxed(region_count) != 0) {
         step.watched[6].start = regions[0].map;
         step.watched[6].size = min_size(load_relaxed(regions[0].count), 64) * sizeof(struct slice);
         step.locks[3] = &regions[0].growth;
         step.locks[4] = &regions[0].lock;
         step.locks[5] = &mappings.lock;
+        step.locks[6] = &guard.lock;
     }
     if (arena_count() > 1) {
         step.watched[7].start = arena_by_id(2);
@@ -325,4 +345,18 @@ Test(fork, mappings)
     subject_size = 2 << 20;
     step_operation(operation_resize);
     step_operation(operation_release);
+}
+
+/* ---- guarded blocks ---- */
+
+/* First on fresh slots, then on used ones, then with none to be had. */
+Test(fork, guarded_blocks)
+{
+    enum { SLOTS = 4 };
+    store_relaxed(guard.slots_wanted, SLOTS);
+    known_add(100);
+    guard_sample(50);
+    for (int i = 0; i <= SLOTS; i++)
+        step_operation(operation_guarded);
+    check(guard_totals().taken == SLOTS + 1);
 }

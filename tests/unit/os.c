@@ -49,6 +49,41 @@ Test(os, init)
     check(os_init() != 0);
 }
 
+/* Where the kernel has markers: pages that fault, and are zero when they are opened. */
+Test(os, guards)
+{
+    uintptr_t address = os_map(4 * os_page_size), middle = address + os_page_size;
+    memset((void *)address, 7, 4 * os_page_size);
+    if (!KEEPS_ERRNO(os_guard_install(middle, 2 * os_page_size)))
+        cr_skip_test("this kernel has no MADV_GUARD_INSTALL");
+    expect_fault(middle);
+    expect_fault(middle + 2 * os_page_size - 1);
+    check(*(char *)address == 7 && *(char *)(middle + 2 * os_page_size) == 7);
+    check(KEEPS_ERRNO(os_guard_remove(middle, os_page_size)));
+    check(is_zero(middle, os_page_size));
+    expect_fault(middle + os_page_size);
+    check(os_unmap(address, 4 * os_page_size));
+    check(!KEEPS_ERRNO(os_guard_install(middle, os_page_size)));
+}
+
+Test(os, sealed)
+{
+    uintptr_t address = os_map(os_page_size);
+    *(char *)address = 7;
+    check(KEEPS_ERRNO(os_seal(address, os_page_size)));
+    expect_fault(address);
+    check(os_commit(address, os_page_size) && *(char *)address == 7);
+    check(os_unmap(address, os_page_size) && !KEEPS_ERRNO(os_seal(address, os_page_size)));
+}
+
+Test(os, threads_and_time)
+{
+    check(os_thread() == getpid());
+    uint64_t before = os_now_ns();
+    usleep(2000);
+    check(os_now_ns() - before >= 2000000);
+}
+
 Test(os, break_moves_and_comes_back)
 {
     uintptr_t now = os_break();

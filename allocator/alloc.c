@@ -140,24 +140,20 @@ SLOW void *allocate_slow(size_t size)
     return p;
 }
 
-/* Requests whose class must be looked up, and larger ones. */
-SLOW void *allocate_larger(size_t size)
+SLOW void *allocate_larger_slow(size_t size)
 {
-    void *p = NULL;
-    if (likely(size <= CLASS_MAX)) {
-        p = slab_pop(thread_supply->open[class_of(size)]);
-        if (unlikely(!p))
-            p = pop_unsampled(class_of(size));
-    }
-    return likely(p != NULL) ? p : allocate_slow(size);
+    void *p = size <= CLASS_MAX ? pop_unsampled(class_of(size)) : NULL;
+    return p ? p : allocate_slow(size);
 }
 
 /* What the fast path has no block for. While sampling sends all here, most go on as if on the fast path. Apart from the
    rest, as that needs no frame. */
 SLOW void *allocate_more(size_t size)
 {
-    if (unlikely(size > STEPS_MAX))
-        return allocate_larger(size);
+    if (size > STEPS_MAX) {
+        void *p = size <= CLASS_MAX ? slab_pop(thread_supply->open[class_of(size)]) : NULL;
+        return likely(p != NULL) ? p : allocate_larger_slow(size);
+    }
     void *p = is_unsampled() ? slab_pop(thread_sample.supply->open_by_step[(size + 15) / 16]) : NULL;
     return likely(p != NULL) ? p : allocate_slow(size);
 }

@@ -34,9 +34,10 @@
 #define SLAB_SLICES_MAX 4
 
 struct size_class {
-    /* An offset in a slab is a block's start iff offset * reciprocal (mod 2^32) < limit. The reciprocal is
-       ceil(2^32 / block size): at the start of block n the product is n times what rounding up added, elsewhere it
-       is a reciprocal or more. */
+    /* An offset in a slab is a block's start iff offset * reciprocal (mod 2^32) < limit. The reciprocal is more than
+       2^32 / block size: at the start of block n the product is n times what rounding up added (the excess), elsewhere
+       it is a reciprocal or more. So a lower limit refuses the blocks from some number on: those that are not formed.
+       (Of the largest class the reciprocal is exact, and the limit refuses none.) */
     uint32_t reciprocal, limit;
     uint32_t block_size;
     uint16_t capacity; /* blocks per slab */
@@ -45,9 +46,9 @@ struct size_class {
 };
 
 #define CLASS_CAPACITY(size, slab_slices) ((slab_slices)*SLICE_SIZE / (size))
-#define CLASS_RECIPROCAL(size) (((1ull << 32) + (size)-1) / (size))
-#define CLASS_LIMIT(size, slab_slices)                                                                                 \
-    ((CLASS_CAPACITY(size, slab_slices) - 1) * (CLASS_RECIPROCAL(size) * (size) - (1ull << 32)) + 1)
+#define CLASS_RECIPROCAL(size) ((size) < CLASS_MAX ? (1ull << 32) / (size) + 1 : (1ull << 32) / (size))
+#define CLASS_EXCESS(size) (CLASS_RECIPROCAL(size) * (size) - (1ull << 32))
+#define CLASS_LIMIT(size, slab_slices) ((CLASS_CAPACITY(size, slab_slices) - 1) * CLASS_EXCESS(size) + 1)
 #define CLASS_ROW(index, below, size, slab_slices, from)                                                               \
     [index] = {CLASS_RECIPROCAL(size), CLASS_LIMIT(size, slab_slices), (size), CLASS_CAPACITY(size, slab_slices),      \
                (slab_slices), (from)},
@@ -74,6 +75,12 @@ CLASS_LIST_LARGE(CLASS_CHECK)
                   "size class " #index);
 CLASS_LIST(CLASS_CHECK)
 #undef CLASS_CHECK
+
+/* The limit for a slab of which the first `blocks` are formed, at least one. */
+INLINE uint32_t class_limit(const struct size_class *row, size_t blocks)
+{
+    return (uint32_t)(blocks - 1) * (row->reciprocal * row->block_size) + 1; /* the excess, modulo 2^32 */
+}
 
 /* The class that serves a request of `size` <= CLASS_MAX bytes. */
 INLINE unsigned class_of(size_t size)

@@ -26,7 +26,7 @@ static void slab_create(struct slice *head, unsigned class, struct arena *owner,
     store_relaxed(head->head, LINK_EMPTY);
     head->wake = WAKE_NEVER;
     head->reciprocal = row->reciprocal;
-    head->limit = row->limit;
+    head->limit = 0;
     head->size_class = (uint8_t)class;
     head->state = SLAB_OPEN;
     store_relaxed(head->formed, 0);
@@ -117,13 +117,13 @@ static bool slab_form(struct slice *slab, bool *clean)
     store_relaxed(slab->unformed, unformed & ~pages);
     slab->clean &= ~pages;
     store_relaxed(slab->formed, (uint16_t)(slab->formed + (end_block - first_block)));
-    if (slab->purged) {
+    if (slab->purged)
         slab_note_hollow(slab, unformed, unformed & ~pages);
-        if ((unformed & ~pages) == 0) {
-            slab->purged = false;
-            slab->limit = slab_class(slab)->limit;
-        }
-    }
+    if ((unformed & ~pages) == 0)
+        slab->purged = false;
+    /* Until pages are purged, the formed blocks are the first ones. */
+    if (!slab->purged)
+        slab->limit = class_limit(slab_class(slab), (unformed & ~pages) == 0 ? slab_class(slab)->capacity : end_block);
     store_release(slab->head, head);
     return true;
 }

@@ -95,7 +95,7 @@ INLINE bool slab_double_free_candidate(const void *block)
     return *(const block_word *)block * process_key.decode > LINK_LOWEST;
 }
 
-/* True if `offset` is that of a block, and no page of the slab is purged. */
+/* True if `offset` is that of a formed block, and no page of the slab is purged. */
 INLINE bool slab_is_block(const struct slice *slab, uintptr_t offset)
 {
     return (uint32_t)offset * slab->reciprocal < slab->limit;

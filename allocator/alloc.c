@@ -14,12 +14,13 @@ static void *out_of_memory(void)
 
 static size_t slices_for(size_t size) { return (size + SLICE_SIZE - 1) >> SLICE_SHIFT; }
 
-static void *medium_take(const struct run_request *request, enum contents *contents)
+static void *medium_take(const struct run_request *request, size_t size, enum contents *contents)
 {
     bool zero;
     struct slice *head = region_take(request, &zero);
     if (!head)
         return NULL;
+    hardened_medium_begin(head, size);
     run_publish(head, RUN_MEDIUM);
     *contents = zero ? CONTENTS_ZERO : CONTENTS_UNKNOWN;
     return (void *)slice_address(region_of_slice(head), head);
@@ -48,12 +49,12 @@ SLOW void *large_allocate(size_t alignment, size_t size, enum contents *contents
     size_t reach = glibc_request(alignment, size);
     if (reach > REQUEST_MAX)
         return NULL;
-    struct run_request request = {.slices = slices_for(max_size(size, 1)),
+    struct run_request request = {.slices = hardened_slices(max_size(size, 1)),
                                   .alignment = alignment > SLICE_SIZE ? alignment >> SLICE_SHIFT : 1};
     bool wants_mapping = reaches_threshold(reach);
     request.spare_top = wants_mapping;
     request.grow = !wants_mapping;
-    void *p = medium_take(&request, contents);
+    void *p = medium_take(&request, size, contents);
     if (!p && wants_mapping) {
         p = mapping_allocate(alignment, size);
         if (p) {
@@ -62,7 +63,7 @@ SLOW void *large_allocate(size_t alignment, size_t size, enum contents *contents
         }
         request.spare_top = false;
         request.grow = true;
-        p = medium_take(&request, contents);
+        p = medium_take(&request, size, contents);
     } else if (!p) {
         p = mapping_allocate(alignment, size);
         *contents = CONTENTS_ZERO;
@@ -104,6 +105,63 @@ INLINE void *pop_unsampled(unsigned class)
     return is_unsampled() ? slab_pop(thread_sample.supply->open[class]) : NULL;
 }
 
+/* A block of `class`, for an arena that has none on its open slab's list. `*clean`: zero beyond its first word. */
+static void *small_find(struct arena *arena, unsigned class, size_t alignment, size_t size, bool *clean)
+{
+    void *p = NULL;
+    if (unlikely(reaches_threshold(glibc_request(alignment, size))))
+        *clean = (p = small_map(arena, class, alignment, size)) != NULL;
+    if (!p)
+        p = arena_refill(arena, class, clean);
+    if (unlikely(!p) && (p = arena_scrape(arena, class, alignment, clean)))
+        store_relaxed(sizes_loose, true);
+    return p;
+}
+
+/* The way of hardened_allocate where the open slab has no block. */
+SLOW void *hardened_find(struct arena *arena, unsigned class, size_t alignment, size_t size, bool *zero)
+{
+    void *p = small_find(arena, class, alignment, size, zero);
+    if (unlikely(!p)) { /* out of memory, there is no waiting */
+        quarantine_flush(arena);
+        p = small_find(arena, class, alignment, size, zero);
+    }
+    const struct region *region = region_of(p);
+    if (region)
+        *zero |= hardened_hand_out(slab_head(&region->map[((uintptr_t)p - region->base) >> SLICE_SHIFT]), p);
+    return p;
+}
+
+/* small_allocate, hardened. */
+INLINE void *hardened_allocate(size_t alignment, size_t size, enum contents *contents)
+{
+    size_t room = size + canary_room();
+    if (unlikely(room > CLASS_MAX))
+        return large_allocate(alignment, size, contents);
+    unsigned class = alignment <= BLOCK_ALIGNMENT ? class_of(room) : class_of_aligned(alignment, room);
+    struct arena *arena = thread_enter();
+    if (unlikely(!arena))
+        return NULL;
+    bool zero = false;
+    void *p = hardened_pop(arena, class, &zero);
+    if (unlikely(!p))
+        p = hardened_find(arena, class, alignment, size, &zero);
+    *contents = zero ? CONTENTS_ZERO : CONTENTS_UNKNOWN;
+    thread_leave(arena);
+    return p;
+}
+
+/* malloc's own way there: most of the hardened mode's allocations. */
+SLOW void *hardened_allocate_small(size_t size)
+{
+    enum contents contents;
+    void *p = hardened_allocate(BLOCK_ALIGNMENT, size, &contents);
+    if (unlikely(!p))
+        return out_of_memory();
+    perturb_allocated(p, size);
+    return p;
+}
+
 /* The slow path of every allocation that fits a class. `caller`: whose stack it is if the block is sampled. */
 SLOW void *small_allocate(unsigned class, size_t alignment, size_t size, const void *caller, enum contents *contents)
 {
@@ -113,22 +171,20 @@ SLOW void *small_allocate(unsigned class, size_t alignment, size_t size, const v
         *contents = clean ? CONTENTS_ZERO : CONTENTS_UNKNOWN;
         return sampled;
     }
+    if (unlikely(load_relaxed(hardened_features) != 0))
+        return hardened_allocate(alignment, size, contents);
     struct arena *arena = thread_enter();
     if (unlikely(!arena))
         return NULL;
     void *p = slab_pop(arena->open[class]);
-    if (!p && unlikely(reaches_threshold(glibc_request(alignment, size))))
-        clean = (p = small_map(arena, class, alignment, size)) != NULL;
     if (!p)
-        p = arena_refill(arena, class, &clean);
-    if (unlikely(!p) && (p = arena_scrape(arena, class, alignment, &clean)))
-        store_relaxed(sizes_loose, true);
+        p = small_find(arena, class, alignment, size, &clean);
     *contents = clean ? CONTENTS_ZERO : CONTENTS_UNKNOWN;
     thread_leave(arena);
     return p;
 }
 
-SLOW void *allocate_slow(size_t size)
+SLOW void *allocate_usual(size_t size)
 {
     enum contents contents;
     const void *caller = __builtin_return_address(0); /* malloc's, as all leave by jumps on the way here */
@@ -138,6 +194,13 @@ SLOW void *allocate_slow(size_t size)
         return out_of_memory();
     perturb_allocated(p, size);
     return p;
+}
+
+SLOW void *allocate_slow(size_t size)
+{
+    if (unlikely(load_relaxed(hardened_features) != 0) && size <= CLASS_MAX && !guard_is_due(size))
+        return hardened_allocate_small(size);
+    return allocate_usual(size);
 }
 
 SLOW void *allocate_larger_slow(size_t size)
@@ -240,6 +303,8 @@ static struct block block_look_up(const void *p)
             return (struct block){guarded[guard_look_up(p)], NULL};
         if (mapping_usable_size(p) != 0)
             return (struct block){BLOCK_MAPPING, NULL};
+        if (mapping_is_retired(p))
+            return (struct block){BLOCK_FREE, NULL};
         return (struct block){mapping_contains(p) ? BLOCK_INTERIOR : BLOCK_FOREIGN, NULL};
     }
     struct slice *slice = slab_head(&region->map[((uintptr_t)p - region->base) >> SLICE_SHIFT]);
@@ -253,7 +318,10 @@ static struct block block_look_up(const void *p)
         else if (offset / row->block_size >= row->capacity)
             block.kind = BLOCK_INVALID;
         else
-            block.kind = slab_block_is_free(slice, p) ? BLOCK_FREE : BLOCK_SLAB;
+            block.kind = slab_block_is_free(slice, p) ||
+                                 (load_relaxed(hardened_ever) && hardened_block_is_free(slice, p))
+                             ? BLOCK_FREE
+                             : BLOCK_SLAB;
         break;
     }
     case RUN_MEDIUM: block.kind = (uintptr_t)p == slice_address(region, slice) ? BLOCK_MEDIUM : BLOCK_INTERIOR; break;
@@ -316,12 +384,24 @@ INLINE void release_plain(struct slice *slab, void *p, uintptr_t offset)
         release_wake(slab);
 }
 
+static size_t block_usable_size(struct block block, const void *p)
+{
+    switch (block.kind) {
+    case BLOCK_SLAB: return hardened_room(block.slice);
+    case BLOCK_MEDIUM:
+        return block.slice->features == 0 ? run_length(block.slice) << SLICE_SHIFT : block.slice->usable;
+    case BLOCK_FOREIGN: return foreign_usable_size(p);
+    case BLOCK_GUARDED: return guard_size(p);
+    default: return mapping_usable_size(p);
+    }
+}
+
 /* Whatever it is but NULL. */
-SLOW void release_any(void *p)
+SLOW void release_usual(void *p)
 {
     int saved_errno = errno;
-    struct block block = block_look_up(p);
     unsigned char byte = load_relaxed(perturb_byte);
+    struct block block = block_look_up(p);
     size_t trim_threshold;
     switch (block.kind) {
     case BLOCK_SLAB: {
@@ -340,8 +420,9 @@ SLOW void release_any(void *p)
     }
     case BLOCK_MEDIUM:
         if (unlikely(byte != 0))
-            memset(p, byte, run_length(block.slice) << SLICE_SHIFT);
-        region_release(block.slice);
+            memset(p, byte, block_usable_size(block, p));
+        if (likely(block.slice->features == 0) || hardened_medium_end(block.slice))
+            region_release(block.slice);
         break;
     case BLOCK_MAPPING:
         if (!mapping_release(p, &trim_threshold))
@@ -361,6 +442,21 @@ SLOW void release_any(void *p)
     default: block_refuse(block.kind, p, __builtin_return_address(0));
     }
     errno = saved_errno;
+}
+
+/* The same, hardened. */
+SLOW void release_hardened(void *p)
+{
+    if (unlikely(!hardened_release(p, load_relaxed(perturb_byte))))
+        release_usual(p);
+}
+
+INLINE void release_any(void *p)
+{
+    if (unlikely(load_relaxed(hardened_ever)))
+        release_hardened(p);
+    else
+        release_usual(p);
 }
 
 /* The slow path's first door: a plain block that starts in a further slice of its slab. */
@@ -385,17 +481,6 @@ SLOW void release_slow(void *p)
         release_any(p);
 }
 
-static size_t block_usable_size(struct block block, const void *p)
-{
-    switch (block.kind) {
-    case BLOCK_SLAB: return slab_class(block.slice)->block_size;
-    case BLOCK_MEDIUM: return run_length(block.slice) << SLICE_SHIFT;
-    case BLOCK_FOREIGN: return foreign_usable_size(p);
-    case BLOCK_GUARDED: return guard_size(p);
-    default: return mapping_usable_size(p);
-    }
-}
-
 /* realloc keeps a slab's block unless it grows out of it, or shrinks so far that a smaller class is worth the copy. */
 static bool resize_stays(size_t usable, size_t size)
 {
@@ -413,10 +498,11 @@ SLOW void release_sized_any(void *p, size_t alignment, size_t size)
     bool possible = size <= block_usable_size(block, p) && (uintptr_t)p % alignment == 0 &&
                     (alignment <= CLASS_MAX || block.kind != BLOCK_SLAB);
     if (possible && block.kind == BLOCK_SLAB) {
-        unsigned class = alignment <= BLOCK_ALIGNMENT ? class_of(size) : class_of_aligned(alignment, size);
+        size_t room = hardened_room(block.slice), all = size + size_classes[block.slice->size_class].block_size - room;
+        unsigned class = alignment <= BLOCK_ALIGNMENT ? class_of(all) : class_of_aligned(alignment, all);
         unsigned actual = block.slice->size_class;
-        possible = actual == class || actual == size_classes[class].lender ||
-                   resize_stays(size_classes[actual].block_size, size) || load_relaxed(sizes_loose);
+        possible = actual == class || actual == size_classes[class].lender || resize_stays(room, size) ||
+                   load_relaxed(sizes_loose);
     }
     if (block.kind == BLOCK_GUARDED)
         possible &= size == guard_size(p) || load_relaxed(sizes_loose);
@@ -486,15 +572,22 @@ static void *alloc_resize(void *p, size_t size)
     if (size > REQUEST_MAX)
         return out_of_memory();
     size_t usable = block_usable_size(block, p);
+    bool large = size + canary_room() > CLASS_MAX;
     switch (block.kind) {
     case BLOCK_SLAB:
+        if (unlikely(block.slice->features & HARDENED_CANARY))
+            canary_check(p, usable);
         if (resize_stays(usable, size))
             return p;
         break;
     case BLOCK_MEDIUM:
-        if (size > CLASS_MAX &&
-            (slices_for(size) == run_length(block.slice) || region_resize(block.slice, slices_for(size))))
+        if (unlikely(block.slice->features != 0)) {
+            if (large && hardened_medium_resize(block.slice, size))
+                return p;
+        } else if (large && (slices_for(size) == run_length(block.slice) ||
+                             region_resize(block.slice, slices_for(size)))) {
             return p;
+        }
         break;
     case BLOCK_FOREIGN:
         /* Moves to us: libc's realloc could make a mapping of it, which our free must not pass on unasked. */
@@ -511,7 +604,7 @@ static void *alloc_resize(void *p, size_t size)
             return p;
     }
     }
-    if (size <= usable && size > CLASS_MAX)
+    if (size <= usable && large)
         return p; /* shrinking cannot fail */
     void *moved = resize_by_copy(p, usable, size);
     if (unlikely(!moved) && size <= usable) {

@@ -12,8 +12,7 @@
 
 #include "foreign.h"
 #include "guard.h"
-#include "mapping.h"
-#include "thread.h"
+#include "hardened.h"
 
 /* `size` bytes aligned to BLOCK_ALIGNMENT, never NULL for size 0; NULL with errno ENOMEM if there is no memory. */
 static void *alloc_allocate(size_t size);

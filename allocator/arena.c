@@ -305,7 +305,9 @@ static void arena_wake(struct arena *arena, struct slice *slab)
 
 static struct slice *slab_new(struct arena *arena, unsigned class)
 {
-    struct run_request request = {.slices = size_classes[class].slices, .alignment = 1, .many = true, .grow = true};
+    size_t guard = hardened_has(HARDENED_GUARD);
+    struct run_request request = {
+        .slices = size_classes[class].slices + guard, .alignment = 1, .many = true, .grow = true};
     bool zero;
     struct slice *head = region_take(&request, &zero);
     if (head)

@@ -36,6 +36,8 @@
 
 enum arena_state { ARENA_IDLE, ARENA_ACTIVE, ARENA_DEAD };
 
+struct quarantine;
+
 struct arena {
     struct slice *open_by_step[STEPS_MAX / 16 + 1]; /* open[] again, by size in 16-byte steps. First: no offset to add */
     struct slice *open[CLASS_COUNT];                /* slab_none if none. Changed by arena_set_open */
@@ -51,6 +53,7 @@ struct arena {
     uint32_t id;                  /* 1 or more; constant */
     struct arena *idle_next;      /* arenas' lock */
     bool idle_listed;             /* arenas' lock */
+    _Atomic(struct quarantine *) quarantine; /* see quarantine.h. Written once, by its thread */
     alignas(CACHE_LINE) _Atomic(struct slice *) pending; /* slabs whose remote list reached its wake count; senders push
                                                             with release, the owner takes all with acquire */
     _Atomic uint32_t state;       /* enum arena_state */
@@ -79,7 +82,12 @@ static void arena_release_foreign(struct arena *arena, struct slice *slab, void 
 static bool arena_trim(struct arena *arena);
 /* The same for at most so many of the slabs that ended threads left. For `arena`'s thread. Bytes. */
 static size_t arena_purge_orphans(struct arena *arena, size_t most);
+/* From now on the slabs that the arena has are nobody's, and stay in no list: neither they nor their free blocks are
+   used again. Its thread only. */
+COLD void arena_abandon(struct arena *arena);
 static struct arena *arena_by_id(uint32_t id);
+/* Memory for good, zero; NULL if there is none. */
+COLD void *arena_metadata(size_t bytes);
 static uint32_t arena_count(void); /* ids 1 to this exist */
 static void arena_after_fork(struct arena *mine);
 VALIDITY bool arena_valid(struct arena *arena);

@@ -36,14 +36,28 @@ static void *metadata_allocate(size_t bytes)
     bytes = align_up(bytes, CACHE_LINE);
     if (arenas.spare_end - arenas.spare < bytes) {
         size_t chunk = align_up(max_size(bytes, 64 * KIB), os_page_size);
-        uintptr_t address = os_map(chunk);
+        size_t guard = hardened_has(HARDENED_GUARD) ? os_page_size : 0;
+        uintptr_t address = os_map(chunk + 2 * guard);
         if (address == 0)
             return NULL;
+        if (guard != 0) {
+            os_guard(address, guard);
+            os_guard(address + guard + chunk, guard);
+        }
+        address += guard;
         arenas.spare = address;
         arenas.spare_end = address + chunk;
     }
     void *p = (void *)arenas.spare;
     arenas.spare += bytes;
+    return p;
+}
+
+COLD void *arena_metadata(size_t bytes)
+{
+    lock_acquire(&arenas.lock);
+    void *p = metadata_allocate(bytes);
+    lock_release(&arenas.lock);
     return p;
 }
 
@@ -106,6 +120,25 @@ static void slab_leave(struct arena *arena, struct slice *slab)
     else if (!(full ? slab_disown(slab, arena) : orphan_leave(slab, arena))) {
         slab_wait(arena, slab); /* a remote free is on its way: whoever sends it, or the next thread, finds it here */
         slab_reconsider(arena, slab, false);
+    }
+}
+
+COLD void arena_abandon(struct arena *arena)
+{
+    arena_drain(arena);
+    for (unsigned class = 0; class < CLASS_COUNT; class ++) {
+        struct slice *lists[3] = {arena->open[class], arena->partial[class], arena->waiting[class]}, *next;
+        arena_set_open(arena, class, SLAB_NONE);
+        arena->partial[class] = arena->waiting[class] = NULL;
+        arena->purge_slab = NULL;
+        for (int i = 0; i < 3; i++)
+            for (struct slice *slab = lists[i]; slab && slab != SLAB_NONE; slab = next) {
+                next = i == 0 ? NULL : slab->next;
+                if (slab->size_class != class) /* a lender's */
+                    continue;
+                arena->idle += idle_renote(slab, 0);
+                slab_disown(slab, arena); /* if others' frees are there, it stays owned by an arena that forgot it */
+            }
     }
 }
 

@@ -9,6 +9,7 @@ static void fork_child(void)
     mapping_after_fork();
     guard_after_fork();
     arena_after_fork(thread_home);
+    hardening_after_fork();
 }
 
 static void fork_init(void) { pthread_atfork(NULL, NULL, fork_child); }

@@ -70,8 +70,35 @@ COLD size_t setting_get(enum option option)
     case OPTION_sample_guard_slots: return load_relaxed(guard.slots_wanted);
     case OPTION_sample_guard: return load_relaxed(guard.interval);
     case OPTION_stats: return (size_t)stats_report_format();
+    case OPTION_hardened: return load_relaxed(hardened_features) != 0;
+    case OPTION_hardened_zero: return hardened_has(HARDENED_ZERO);
+    case OPTION_hardened_random: return hardened_has(HARDENED_RANDOM);
+    case OPTION_hardened_quarantine: return hardened_has(HARDENED_QUARANTINE);
+    case OPTION_hardened_canary: return hardened_has(HARDENED_CANARY);
+    case OPTION_hardened_guard: return hardened_has(HARDENED_GUARD);
     default: option_given(option, &value); return value;
     }
+}
+
+/* BRIM_HARDENED says what those protections are that are not set by themselves. */
+COLD uint8_t hardened_wanted(void)
+{
+    static const struct {
+        enum option option;
+        uint8_t feature;
+    } rows[] = {{OPTION_hardened_zero, HARDENED_ZERO},
+                {OPTION_hardened_random, HARDENED_RANDOM},
+                {OPTION_hardened_quarantine, HARDENED_QUARANTINE},
+                {OPTION_hardened_canary, HARDENED_CANARY},
+                {OPTION_hardened_guard, HARDENED_GUARD}};
+    uint8_t wanted = load_relaxed(hardened_features);
+    size_t value;
+    if (option_given(OPTION_hardened, &value))
+        wanted = value != 0 ? HARDENED_ALL : 0;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        if (option_given(rows[i].option, &value))
+            wanted = value != 0 ? wanted | rows[i].feature : wanted & (uint8_t)~rows[i].feature;
+    return wanted;
 }
 
 COLD void settings_init(char *const environment[])
@@ -82,6 +109,7 @@ COLD void settings_init(char *const environment[])
         if (option_given(i, &value))
             setting_put(i, value);
     }
+    hardened_start(hardened_wanted());
 }
 
 COLD_EXPORT int brim_option_get(const char *name, size_t *value)

@@ -5,9 +5,10 @@
 
 struct mapping {
     _Atomic uintptr_t pointer; /* what the user holds; 0: never used, 1: erased */
-    uintptr_t base;            /* page aligned */
-    size_t length;             /* whole pages */
+    uintptr_t base;            /* page aligned; below `pointer` if it is guarded */
+    size_t length;             /* whole pages, guards among them */
     size_t request;            /* bytes that were asked for */
+    uint8_t features;          /* see hardening.h */
 };
 
 struct mapping_table {
@@ -17,6 +18,8 @@ struct mapping_table {
 };
 
 enum { POINTER_NONE = 0, POINTER_ERASED = 1 };
+enum { RETIRED_MAX = 32 };
+#define RETIRED_LENGTH_MAX (4 * MIB) /* longer ones are unmapped at once: addresses can be limited, too */
 
 static struct {
     struct lock lock;                      /* RANK_MAPPING: all below */
@@ -24,6 +27,10 @@ static struct {
     size_t used;                           /* entries that are not POINTER_NONE */
     size_t promised;                       /* entries that are kept for mappings which are being moved */
     struct mapping_totals totals;
+    struct {
+        uintptr_t base, pointer;
+        size_t length; /* 0: none */
+    } retired[RETIRED_MAX]; /* freed, of which the addresses are still taken */
 } mappings = {.lock = {.rank = RANK_MAPPING}};
 
 static struct mapping_policy mapping_policy = {
@@ -65,6 +72,7 @@ static void table_put(struct mapping *entry, uintptr_t pointer, const struct map
     entry->base = what->base;
     entry->length = what->length;
     entry->request = what->request;
+    entry->features = what->features;
     store_release(entry->pointer, pointer);
 }
 
@@ -118,7 +126,8 @@ static void table_insert(uintptr_t pointer, const struct mapping *what)
 /* Removes an entry and returns what it said. Lock held. */
 static struct mapping table_erase(struct mapping *entry)
 {
-    struct mapping erased = {.base = entry->base, .length = entry->length, .request = entry->request};
+    struct mapping erased = {.base = entry->base, .length = entry->length, .request = entry->request,
+                             .features = entry->features};
     store_release(entry->pointer, POINTER_ERASED);
     mappings.totals.count--;
     mappings.totals.bytes -= erased.length;
@@ -148,6 +157,70 @@ static struct mapping mapping_erase(uintptr_t pointer)
     return erased;
 }
 
+/* ---- the parts of a hardened mapping ---- */
+
+/* Bytes before the block, and as many behind it, that are guards. */
+static size_t guard_of(const struct mapping *mapping, uintptr_t pointer) { return pointer - mapping->base; }
+
+static size_t room_of(const struct mapping *mapping, uintptr_t pointer)
+{
+    return mapping->length - 2 * guard_of(mapping, pointer);
+}
+
+static bool has_canary(const struct mapping *mapping, uintptr_t pointer)
+{
+    return mapping->features & HARDENED_CANARY &&
+           canary_place(mapping->request) + CANARY_SIZE <= room_of(mapping, pointer);
+}
+
+static void canary_write(const struct mapping *mapping, uintptr_t pointer)
+{
+    if (has_canary(mapping, pointer))
+        canary_set((void *)pointer, canary_place(mapping->request));
+}
+
+/* Looks at the canary, and leaves zero in its place. */
+static void canary_take(const struct mapping *mapping, uintptr_t pointer)
+{
+    if (!has_canary(mapping, pointer))
+        return;
+    canary_check((void *)pointer, canary_place(mapping->request));
+    *(block_word *)(pointer + canary_place(mapping->request)) = 0;
+}
+
+/* Makes a freed mapping inaccessible, and unmaps one that was freed before in its place. False if it is not kept. */
+COLD bool mapping_retire(const struct mapping *mapping, uintptr_t pointer)
+{
+    if (mapping->length > RETIRED_LENGTH_MAX || !os_guard(mapping->base, mapping->length))
+        return false;
+    size_t place = chance_below(RETIRED_MAX);
+    lock_acquire(&mappings.lock);
+    uintptr_t base = mappings.retired[place].base;
+    size_t length = mappings.retired[place].length;
+    mappings.retired[place].length = 0; /* a child forked half-way must not take parts of two for one */
+    atomic_signal_fence(memory_order_seq_cst);
+    mappings.retired[place].base = mapping->base;
+    mappings.retired[place].pointer = pointer;
+    atomic_signal_fence(memory_order_seq_cst);
+    mappings.retired[place].length = mapping->length;
+    lock_release(&mappings.lock);
+    if (length != 0)
+        os_unmap(base, length);
+    return true;
+}
+
+COLD bool mapping_is_retired(const void *p)
+{
+    bool found = false;
+    lock_acquire(&mappings.lock);
+    for (size_t i = 0; !found && i < RETIRED_MAX; i++)
+        found = mappings.retired[i].length != 0 && mappings.retired[i].pointer == (uintptr_t)p;
+    lock_release(&mappings.lock);
+    return found;
+}
+
+/* ---- a mapping's life ---- */
+
 static void *mapping_allocate(size_t alignment, size_t size)
 {
     /* A racy look at the count: two threads at the limit may both pass, as in glibc. */
@@ -158,22 +231,32 @@ static void *mapping_allocate(size_t alignment, size_t size)
     lock_release(&mappings.lock);
     size_t page = os_page_size;
     size_t slack = alignment > page ? alignment - page : 0;
-    if (!room || size > REQUEST_MAX - slack - page)
+    uint8_t features = load_relaxed(hardened_features);
+    size_t guard = features & HARDENED_GUARD ? page : 0;
+    if (!room || size > REQUEST_MAX - slack - 3 * page)
         return NULL;
-    size_t length = align_up(max_size(size, 1), page);
-    uintptr_t base = os_map(length + slack);
-    if (base == 0)
+    size_t length = align_up(max_size(size, 1), page) + 2 * guard;
+    uintptr_t mapped = os_map(length + slack);
+    if (mapped == 0)
         return NULL;
-    uintptr_t pointer = align_up(base, max_size(alignment, page));
+    uintptr_t pointer = align_up(mapped + guard, max_size(alignment, page)), base = pointer - guard;
     if (slack != 0) { /* keep the aligned part alone */
-        if (pointer != base)
-            os_unmap(base, pointer - base);
-        if (pointer - base != slack)
-            os_unmap(pointer + length, slack - (pointer - base));
+        if (base != mapped)
+            os_unmap(mapped, base - mapped);
+        if (base - mapped != slack)
+            os_unmap(base + length, slack - (base - mapped));
     }
-    if (mapping_insert(pointer, &(struct mapping){.base = pointer, .length = length, .request = size}))
+    struct mapping mapping = {.base = base, .length = length, .request = size, .features = features};
+    if (unlikely(features != 0)) {
+        canary_write(&mapping, pointer);
+        if (guard != 0) { /* if that fails, they are nobody's all the same */
+            os_guard(base, guard);
+            os_guard(base + length - guard, guard);
+        }
+    }
+    if (mapping_insert(pointer, &mapping))
         return (void *)pointer;
-    os_unmap(pointer, length);
+    os_unmap(base, length);
     return NULL;
 }
 
@@ -190,23 +273,51 @@ static bool mapping_release(void *p, size_t *trim_threshold)
         store_relaxed(mapping_policy.threshold, learned);
         *trim_threshold = 2 * learned;
     }
+    if (unlikely(mapping.features != 0)) {
+        canary_take(&mapping, (uintptr_t)p);
+        if (mapping.features & HARDENED_QUARANTINE && mapping_retire(&mapping, (uintptr_t)p))
+            return true;
+    }
     if (!os_unmap(mapping.base, mapping.length))
         /* Too many mappings to split one: it stays, empty and unnoted, rather than be handed out again. */
         os_discard(mapping.base, mapping.length);
     return true;
 }
 
+/* mremap for a mapping whose last page may be a guard. 0 on failure; it is then as it was. */
+static uintptr_t mapping_move(const struct mapping *mapping, size_t length, size_t guard)
+{
+    if (guard == 0)
+        return os_remap(mapping->base, mapping->length, length);
+    uintptr_t end = mapping->base + mapping->length;
+    if (!os_unguard(end - guard, guard))
+        return 0;
+    uintptr_t moved = os_remap(mapping->base, mapping->length, length);
+    if (moved != 0)
+        os_guard(moved + length - guard, guard);
+    else
+        os_guard(end - guard, guard);
+    return moved;
+}
+
 static void *mapping_resize(void *p, size_t size)
 {
-    if (size > REQUEST_MAX - os_page_size)
+    if (size > REQUEST_MAX - 3 * os_page_size)
         return NULL;
-    size_t length = align_up(max_size(size, 1), os_page_size);
+    size_t length = align_up(max_size(size, 1), os_page_size), guard = 0;
     struct mapping mapping = {.length = 0};
     lock_acquire(&mappings.lock);
     struct mapping *entry = mapping_find((uintptr_t)p);
-    bool found = entry != NULL, stays = found && entry->length == length;
+    bool found = entry != NULL, stays = false;
+    if (found) {
+        guard = guard_of(entry, (uintptr_t)p);
+        length += 2 * guard;
+        stays = entry->length == length;
+    }
     if (stays) {
+        canary_take(entry, (uintptr_t)p);
         entry->request = size;
+        canary_write(entry, (uintptr_t)p);
     } else if (found && table_make_room()) {
         /* Not noted while it moves, as another may be noted at its old address then; a place for it is kept. */
         mapping = table_erase(mapping_find((uintptr_t)p)); /* found anew: the table may be */
@@ -218,22 +329,30 @@ static void *mapping_resize(void *p, size_t size)
     if (stays || mapping.length == 0)
         return stays ? p : NULL;
 
-    uintptr_t moved = os_remap(mapping.base, mapping.length, length);
+    canary_take(&mapping, (uintptr_t)p);
+    uintptr_t moved = mapping_move(&mapping, length, guard), pointer = (uintptr_t)p;
     bool fits = length <= mapping.length;
-    if (moved != 0)
-        mapping = (struct mapping){.base = moved, .length = length, .request = size};
+    if (moved != 0) {
+        mapping.base = moved;
+        mapping.length = length;
+        mapping.request = size;
+        pointer = moved + guard;
+    }
+    canary_write(&mapping, pointer);
     lock_acquire(&mappings.lock);
     mappings.promised--;
-    table_insert(moved != 0 ? moved : (uintptr_t)p, &mapping);
+    table_insert(pointer, &mapping);
     lock_release(&mappings.lock);
-    return moved != 0 ? (void *)moved : fits ? p : NULL;
+    return moved != 0 ? (void *)pointer : fits ? p : NULL;
 }
 
 static size_t mapping_usable_size(const void *p)
 {
     lock_acquire(&mappings.lock);
     const struct mapping *entry = mapping_find((uintptr_t)p);
-    size_t size = entry ? entry->base + entry->length - (uintptr_t)p : 0;
+    size_t size = 0;
+    if (entry)
+        size = has_canary(entry, (uintptr_t)p) ? canary_place(entry->request) : room_of(entry, (uintptr_t)p);
     lock_release(&mappings.lock);
     return size;
 }

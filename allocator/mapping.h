@@ -6,14 +6,20 @@
    erased before its pages are unmapped, or another thread's new mapping could come to the same address while the
    old entry is there.
 
+   Hardened, a mapping has an inaccessible page before it and behind it, and a canary behind the request where its last
+   page has room for one (where it has none, the guard is what follows). Its addresses stay taken for a while after it
+   was freed.
+
+        base          pointer                       request, rounded up                     base + length
+         | guard       | the block . . .             | canary | rest of the page | guard     |
+
    The table is changed under a lock by single stores that leave it readable at every moment (key last when an entry
    is made, a tombstone in place of the key when it ends, a new table published by one store): a forked child needs
    no repair but a recount. */
 #ifndef BRIM_MAPPING_H
 #define BRIM_MAPPING_H
 
-#include "options.h"
-#include "os.h"
+#include "hardening.h"
 #include "sync.h"
 
 /* What decides whether a request is mapped; glibc's parameters of the same names. */
@@ -42,6 +48,8 @@ static bool mapping_release(void *p, size_t *trim_threshold);
 static void *mapping_resize(void *p, size_t size);
 /* Bytes that may be used from `p` on; 0 if `p` is no mapping's. */
 static size_t mapping_usable_size(const void *p);
+/* Was `p` a mapping's, freed a short while ago? Known of hardened ones only. */
+static bool mapping_is_retired(const void *p);
 /* Does `p` point into a mapping? Looks at all of them. */
 static bool mapping_contains(const void *p);
 

@@ -9,6 +9,11 @@
 
 #include "base.h"
 
+/* A build that is hardened from the first block on. */
+#ifndef BRIM_HARDENED_DEFAULT
+#define BRIM_HARDENED_DEFAULT 0
+#endif
+
 enum option_when { ANY_TIME, AT_START, WITHOUT_EFFECT };
 
 enum option {

@@ -8,11 +8,9 @@
 #include <time.h>
 #include <unistd.h>
 
-static uint64_t os_init(void)
+/* From AT_RANDOM. */
+static uint64_t os_seed(void)
 {
-    os_page_size = getauxval(AT_PAGESZ);
-    if (os_page_size == 0)
-        os_page_size = 4 * KIB;
     uint64_t seed[2] = {0x9e3779b97f4a7c15, 0xbf58476d1ce4e5b9};
     const void *random_bytes = (const void *)getauxval(AT_RANDOM);
     if (random_bytes)
@@ -20,6 +18,15 @@ static uint64_t os_init(void)
     /* libc makes its stack guard of the same bytes: a multiply-xorshift keeps the two apart. */
     uint64_t mixed = (seed[0] ^ (seed[1] >> 32) ^ (uintptr_t)&os_page_size) * 0x94d049bb133111eb;
     return (mixed ^ (mixed >> 31)) * 0xbf58476d1ce4e5b9;
+}
+
+static uint64_t os_init(void)
+{
+    os_page_size = getauxval(AT_PAGESZ);
+    if (os_page_size == 0)
+        os_page_size = 4 * KIB;
+    os_page_shift = (unsigned)__builtin_ctzll(os_page_size);
+    return os_seed();
 }
 
 static uintptr_t os_break_move(intptr_t bytes)
@@ -138,7 +145,53 @@ static bool os_seal(uintptr_t address, size_t size)
     return done;
 }
 
+/* How os_guard does it; the first one finds out. */
+enum guard_method { GUARD_UNKNOWN, GUARD_MARKERS, GUARD_PROTECTION };
+static _Atomic int guard_method;
+
+/* Each protected guard can split a mapping in two; a process has 65,530 (vm.max_map_count) unless told otherwise. */
+enum { GUARDS_PROTECTED_MAX = 16384 };
+static _Atomic int guards_protected;
+
+static bool os_guard(uintptr_t address, size_t size)
+{
+    if (load_relaxed(guard_method) != GUARD_PROTECTION) {
+        bool done = os_guard_install(address, size);
+        if (load_relaxed(guard_method) == GUARD_UNKNOWN)
+            store_relaxed(guard_method, done ? GUARD_MARKERS : GUARD_PROTECTION);
+        if (done || load_relaxed(guard_method) == GUARD_MARKERS)
+            return done;
+    }
+    if (load_relaxed(guards_protected) >= GUARDS_PROTECTED_MAX || !os_discard(address, size) || !os_seal(address, size))
+        return false;
+    atomic_fetch_add_explicit(&guards_protected, 1, memory_order_relaxed);
+    return true;
+}
+
+static bool os_unguard(uintptr_t address, size_t size)
+{
+    if (load_relaxed(guard_method) == GUARD_MARKERS)
+        return os_guard_remove(address, size);
+    bool done = os_commit(address, size);
+    if (done)
+        atomic_fetch_sub_explicit(&guards_protected, 1, memory_order_relaxed);
+    return done;
+}
+
 static int32_t os_thread(void) { return (int32_t)syscall(SYS_gettid); }
+
+static uint64_t os_random(void)
+{
+    int saved_errno = errno;
+    uint64_t bits;
+    /* By the bare system call, as libc's is a cancellation point. Too early in the boot, or forbidden: as os_init. */
+    if (syscall(SYS_getrandom, &bits, sizeof bits, 0) != (long)sizeof bits)
+        bits = os_seed() ^ (os_now_ms() + (uintptr_t)&bits) * 0x94d049bb133111eb;
+    errno = saved_errno;
+    return bits;
+}
+
+static void os_yield(void) { syscall(SYS_sched_yield); }
 
 static size_t os_address_space_limit(void)
 {

@@ -1,5 +1,5 @@
-/* os.h: the only caller of sbrk, mmap, munmap, mremap, mprotect and madvise. Every function keeps errno; failure is
-   a return value. Sizes and addresses are multiples of the page size unless said otherwise. */
+/* os.h: the only caller of sbrk, mmap, munmap, mremap, mprotect, madvise and getrandom. Every function keeps
+   errno; failure is a return value. Sizes and addresses are multiples of the page size unless said otherwise. */
 #ifndef BRIM_OS_H
 #define BRIM_OS_H
 
@@ -7,6 +7,7 @@
 
 /* The page size from AT_PAGESZ, set by os_init. */
 static size_t os_page_size;
+static unsigned os_page_shift; /* its logarithm */
 
 /* Learns the page size; returns 64 random bits for the link keys (from AT_RANDOM: no system call). */
 static uint64_t os_init(void);
@@ -45,6 +46,15 @@ static bool os_guard_remove(uintptr_t address, size_t size);
 static bool os_seal(uintptr_t address, size_t size);
 /* The kernel's number of the calling thread. */
 static int32_t os_thread(void);
+/* Makes these pages inaccessible, and accessible again; what they hold is lost. Where the kernel has guard regions
+   (Linux 6.13), they cost no mapping of their own; else so many are made by mprotect as leave the process its
+   mappings. False: the pages are as they were. */
+static bool os_guard(uintptr_t address, size_t size);
+static bool os_unguard(uintptr_t address, size_t size);
+/* 64 random bits, from the kernel. */
+static uint64_t os_random(void);
+/* Lets other threads go on. */
+static void os_yield(void);
 /* A monotonic clock in milliseconds, read without a system call; it steps by some milliseconds. */
 static uint64_t os_now_ms(void);
 /* The same clock in nanoseconds, exactly. */

@@ -22,6 +22,7 @@
 #define BRIM_REGION_H
 
 #include "base.h"
+#include "hardening.h"
 #include "options.h"
 #include "os.h"
 #include "regret.h"
@@ -71,6 +72,9 @@ struct slice {
             uint32_t age_next, age_previous;
             uint32_t dirty; /* slices that are dirty */
         };
+        struct { /* medium block with features */
+            size_t usable; /* bytes that may be used. Set with features; its holder, when resizing */
+        };
     };
     _Atomic uint64_t unformed; /* bit per page: no block that starts in it is formed. Owner; others read the bit of a
                                   live block, which does not change */
@@ -81,6 +85,7 @@ struct slice {
     bool sparse;            /* slab: partial, and less than half of it live. Owner, or orphan lock */
     uint8_t region;         /* index of its region. Set when the slice is opened */
     _Atomic uint8_t orphan; /* in the list of orphans. Orphan lock to change */
+    uint8_t features;       /* of its blocks: see hardening.h. A guarded run's last slice is the guard. Set with start */
 };
 static_assert(sizeof(struct slice) == 2 * CACHE_LINE, "two lines a slice");
 static_assert((SLICE_SIZE / (4 * KIB)) * 4 <= 64, "page masks fit a word");
@@ -148,6 +153,13 @@ struct run_request {
 
 /* The region that contains `p`, or NULL. */
 static struct region *region_of(const void *p);
+/* The same for one that most likely is in the first. */
+INLINE const struct region *region_of_likely(const void *p)
+{
+    const struct region *first = &regions[0];
+    bool there = ((uintptr_t)p - first->base) >> SLICE_SHIFT < load_acquire(first->count);
+    return likely(there) ? first : region_of(p);
+}
 INLINE struct region *region_of_slice(const struct slice *slice) { return &regions[slice->region]; }
 INLINE size_t slice_index(const struct region *region, const struct slice *slice) { return slice - region->map; }
 INLINE uintptr_t slice_address(const struct region *region, const struct slice *slice)

@@ -24,9 +24,16 @@ enum {
 
 static size_t dirty_bytes_of(size_t capacity) { return align_up(capacity / 8 + 8, os_page_size); }
 
-/* Lays dirty bits and map out from `address` on. */
+/* Bytes to reserve for dirty bits and map, with a page before and behind them that is never opened. */
+static size_t map_reservation(size_t capacity)
+{
+    return dirty_bytes_of(capacity) + align_up(capacity * sizeof(struct slice), os_page_size) + 2 * os_page_size;
+}
+
+/* Lays dirty bits and map out in the reservation at `address`. */
 static bool region_open(struct region *region, uintptr_t address, size_t capacity)
 {
+    address += os_page_size;
     size_t dirty_bytes = dirty_bytes_of(capacity);
     size_t first = min_size(capacity, MAP_CHUNK);
     if (!os_commit(address, dirty_bytes + align_up(first * sizeof(struct slice), os_page_size)))
@@ -65,14 +72,15 @@ COLD bool region_open_break(struct region *region)
     region->end = 0; /* so that the bytes below the first slice are somebody else's */
     size_t reserve = align_down(min_size(MAP_RESERVE_MAX, os_address_space_limit() / MAP_SHARE_OF_LIMIT), 64 * KIB);
     size_t capacity = max_size(reserve, 128 * KIB) / sizeof(struct slice);
-    uintptr_t address = os_reserve(dirty_bytes_of(capacity) + align_up(capacity * sizeof(struct slice), os_page_size));
+    size_t bytes = map_reservation(capacity);
+    uintptr_t address = os_reserve(bytes);
     if (address == 0)
         return false;
     if (region_open(region, address, capacity)) {
         region->is_break = true;
         return true;
     }
-    os_unmap(address, dirty_bytes_of(capacity) + align_up(capacity * sizeof(struct slice), os_page_size));
+    os_unmap(address, bytes);
     return false;
 }
 
@@ -257,7 +265,7 @@ static bool region_grow(struct region *region, const struct run_request *request
 static bool region_reserve(struct region *region, size_t size, const struct run_request *request)
 {
     size_t capacity = size >> SLICE_SHIFT;
-    size_t front = dirty_bytes_of(capacity) + align_up(capacity * sizeof(struct slice), os_page_size);
+    size_t front = map_reservation(capacity);
     uintptr_t address = os_reserve(front + size + SLICE_SIZE);
     if (address == 0)
         return false;

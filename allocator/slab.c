@@ -19,6 +19,13 @@ INLINE block_word *slab_block(const struct slice *slab, uint64_t link)
 
 static size_t slab_pages(const struct slice *slab) { return slab_class(slab)->slices * SLICE_SIZE / os_page_size; }
 
+/* The run's last slice, if it is one more than the slab needs. */
+static bool slab_guard(const struct slice *slab)
+{
+    size_t bytes = slab_class(slab)->slices * SLICE_SIZE;
+    return run_length(slab) << SLICE_SHIFT > bytes && os_guard(slab_start(slab) + bytes, SLICE_SIZE);
+}
+
 static void slab_create(struct slice *head, unsigned class, struct arena *owner, uint32_t owner_id, bool zero)
 {
     const struct size_class *row = &size_classes[class];
@@ -39,7 +46,10 @@ static void slab_create(struct slice *head, unsigned class, struct arena *owner,
     head->purged = head->sparse = false;
     store_relaxed(head->orphan, 0);
     store_relaxed(head->remote, REMOTE_OWNED_BY(owner_id, REMOTE_WAKE_NEVER));
-    for (unsigned i = 1; i < row->slices; i++)
+    head->features = load_relaxed(hardened_features);
+    if (unlikely(head->features != 0) && !slab_guard(head))
+        head->features &= (uint8_t)~HARDENED_GUARD;
+    for (size_t i = 1; i < run_length(head); i++)
         head[i].back = i * sizeof *head;
     store_relaxed(head->owner, owner);
     run_publish(head, RUN_SLAB);
@@ -52,8 +62,26 @@ static void slab_note_hollow(struct slice *slab, uint64_t before, uint64_t after
     atomic_fetch_add_explicit(&region_of_slice(slab)->hollow, (size_t)pages * os_page_size, memory_order_relaxed);
 }
 
+static bool slab_block_is_unformed(const struct slice *slab, size_t number);
+
+/* The same as when a block is handed out again: of a slab of which all blocks are free, nothing was written to. */
+COLD void slab_check_zero(struct slice *slab)
+{
+    const struct size_class *row = slab_class(slab);
+    for (size_t i = 0; i < row->capacity; i++) {
+        const block_word *block = (const block_word *)(slab_start(slab) + i * row->block_size);
+        if (!slab_block_is_unformed(slab, i) && !(block[1] == 0 && memory_is_zero(block + 2, row->block_size - 16)))
+            diag_fatal("write after free", block);
+    }
+}
+
 static void slab_destroy(struct slice *slab)
 {
+    if (unlikely(slab->features & HARDENED_ZERO))
+        slab_check_zero(slab);
+    if (unlikely(slab->features & HARDENED_GUARD) &&
+        !os_unguard(slab_start(slab) + slab_class(slab)->slices * SLICE_SIZE, SLICE_SIZE))
+        return; /* what cannot be opened again is handed out to nobody: the slab stays, in no list */
     if (slab->purged)
         slab_note_hollow(slab, load_relaxed(slab->unformed), 0);
     run_in_hand = true; /* before: as in run_publish */
@@ -61,7 +89,7 @@ static void slab_destroy(struct slice *slab)
     store_relaxed(slab->owner, NULL);
     store_relaxed(slab->remote, 0);
     slab->state = SLAB_NOBODY;
-    for (unsigned i = 1; i < slab_class(slab)->slices; i++)
+    for (size_t i = 1; i < run_length(slab); i++)
         slab[i].back = 0;
     region_release(slab);
 }
@@ -90,6 +118,46 @@ static bool slab_block_is_unformed(const struct slice *slab, size_t number)
     return load_relaxed(slab->unformed) >> block_first_page(slab, number) & 1;
 }
 
+enum { FORM_RANDOM_LEAST = 8, FORM_RANDOM_MAX = 512 };
+
+/* Puts the blocks [first, end), at most FORM_RANDOM_MAX, on the free list `head` in random order; the list that results. */
+COLD uint64_t slab_link_random(const struct slice *slab, uint64_t head, size_t first, size_t end)
+{
+    uint16_t order[FORM_RANDOM_MAX];
+    for (size_t i = 0; i < end - first; i++) {
+        size_t other = chance_below(i + 1);
+        order[i] = (uint16_t)i;
+        order[i] = order[other];
+        order[other] = (uint16_t)i;
+    }
+    for (size_t i = 0; i < end - first; i++) {
+        size_t offset = (first + order[i]) * slab_class(slab)->block_size;
+        *(block_word *)(slab_start(slab) + offset) = head * process_key.encode;
+        head = link_pushed(head, offset);
+    }
+    return head;
+}
+
+/* Links the blocks [first, end) to a list, in address order unless it is to be random; its head. */
+static uint64_t slab_link(const struct slice *slab, size_t first, size_t end)
+{
+    size_t size = slab_class(slab)->block_size;
+    uint64_t head = LINK_EMPTY;
+    if (unlikely(slab->features & HARDENED_RANDOM)) {
+        for (size_t from; end > first; end = from) {
+            from = end - min_size(end - first, FORM_RANDOM_MAX);
+            head = slab_link_random(slab, head, from, end);
+        }
+        return head;
+    }
+    for (size_t i = end; i > first; i--) {
+        size_t offset = (i - 1) * size;
+        *(block_word *)(slab_start(slab) + offset) = head * process_key.encode;
+        head = link_pushed(head, offset);
+    }
+    return head;
+}
+
 static uint64_t page_mask(size_t from, size_t to) { return (~0ull >> (64 - (to - from))) << from; }
 
 static bool slab_form(struct slice *slab, bool *clean)
@@ -100,19 +168,18 @@ static bool slab_form(struct slice *slab, bool *clean)
         return false;
     size_t page = (size_t)__builtin_ctzll(unformed);
     size_t batch = 1 + slab->formed * size / os_page_size / 4;
+    if (unlikely(slab->features & HARDENED_RANDOM)) /* a page at a time, but not less than makes an order */
+        batch = max_size(1, FORM_RANDOM_LEAST * size / os_page_size);
     /* Pages that follow each other form together, so that the list runs through them in address order. */
     size_t last = page + 1;
     while (last < page + batch && last < 64 && unformed >> last & 1)
         last++;
     size_t first_block = page_first_block(slab, page);
     size_t end_block = max_size(page_first_block(slab, last), first_block + 1);
-    uint64_t head = LINK_EMPTY;
-    for (size_t i = end_block; i > first_block; i--) {
-        size_t offset = (i - 1) * size;
-        *(block_word *)(slab_start(slab) + offset) = head * process_key.encode;
-        head = link_pushed(head, offset);
-    }
     uint64_t pages = page_mask(page, block_first_page(slab, end_block));
+    if (unlikely(slab->features & HARDENED_ZERO) && (slab->clean & pages) != pages)
+        memset((void *)(slab_start(slab) + first_block * size), 0, (end_block - first_block) * size);
+    uint64_t head = slab_link(slab, first_block, end_block);
     *clean = slab->clean >> page & 1;
     store_relaxed(slab->unformed, unformed & ~pages);
     slab->clean &= ~pages;
@@ -243,12 +310,16 @@ static bool list_contains(const struct slice *slab, uint64_t link, const void *b
     return false;
 }
 
+static bool slab_lists_contain(struct slice *slab, const void *block)
+{
+    return list_contains(slab, load_acquire(slab->head), block) ||
+           list_contains(slab, REMOTE_LIST(load_acquire(slab->remote)), block);
+}
+
 static bool slab_block_is_free(struct slice *slab, const void *block)
 {
-    if (slab_block_is_unformed(slab, ((uintptr_t)block - slab_start(slab)) / slab_class(slab)->block_size))
-        return true;
-    return slab_double_free_candidate(block) && (list_contains(slab, load_acquire(slab->head), block) ||
-                                                 list_contains(slab, REMOTE_LIST(load_acquire(slab->remote)), block));
+    return slab_block_is_unformed(slab, ((uintptr_t)block - slab_start(slab)) / slab_class(slab)->block_size) ||
+           (slab_double_free_candidate(block) && slab_lists_contain(slab, block));
 }
 
 /* ---- giving pages back ---- */
@@ -350,7 +421,8 @@ VALIDITY bool slab_valid(struct slice *slab)
 {
     const struct size_class *row = slab_class(slab);
     uint64_t head = load_relaxed(slab->head), remote = load_relaxed(slab->remote);
-    bool valid = run_kind(slab) == RUN_SLAB && run_length(slab) == row->slices && slab->back == 0 &&
+    bool valid = run_kind(slab) == RUN_SLAB && slab->back == 0 &&
+                 run_length(slab) - row->slices <= (slab->features != 0) &&
                  slab_start(slab) == slice_address(region_of_slice(slab), slab) && slab->formed <= row->capacity &&
                  LINK_COUNT(head) + REMOTE_COUNT(remote) <= slab->formed &&
                  (REMOTE_ID(remote) != 0 || REMOTE_COUNT(remote) == 0);

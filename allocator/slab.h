@@ -124,11 +124,12 @@ INLINE struct slice *slab_head(struct slice *slice) { return (struct slice *)((c
 INLINE uint64_t slab_free_count(const struct slice *slab) { return LINK_COUNT(load_relaxed(slab->head)); }
 INLINE const struct size_class *slab_class(const struct slice *slab) { return &size_classes[slab->size_class]; }
 
-/* Makes the detached run of `head` a slab of `class`, owned by `owner`, nothing formed. */
+/* Makes the detached run of `head` a slab of `class`, owned by `owner`, nothing formed. A slice more than the class
+   needs becomes a guard. */
 static void slab_create(struct slice *head, unsigned class, struct arena *owner, uint32_t owner_id, bool zero);
 /* Ends a slab of which no block is live, and releases its run. Owner. */
 static void slab_destroy(struct slice *slab);
-/* Forms the blocks of some more pages and puts them on the free list, in address order. Owner; the list is empty.
+/* Forms the blocks of some more pages and puts them on the free list, in address order, or in none (HARDENED_RANDOM). Owner; the list is empty.
    False if all are formed. `*clean`: the first of them is zero beyond its first word. */
 static bool slab_form(struct slice *slab, bool *clean);
 /* If the free list is empty, takes the remote list for it, whole. Owner. True if there was one. */
@@ -147,7 +148,9 @@ static bool slab_claim(struct slice *slab, struct arena *owner, uint32_t owner_i
 static void slab_settle(struct slice *slab);
 /* mine -> nobody. False if remote frees are there or on their way; the slab is still the caller's then. */
 static bool slab_disown(struct slice *slab, struct arena *owner);
-/* Is the block free? Any thread; the lists may move meanwhile. */
+/* Is the block on one of the slab's lists? Any thread; the lists may move meanwhile. */
+static bool slab_lists_contain(struct slice *slab, const void *block);
+/* Is the block free? Any thread. */
 static bool slab_block_is_free(struct slice *slab, const void *block);
 /* Gives back the whole pages in which all blocks are free and formed: they become unformed. Owner. Bytes. */
 static size_t slab_purge(struct slice *slab);

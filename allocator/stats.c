@@ -195,7 +195,7 @@ static void arenas_add_slab(const struct slice *slab, struct brim_arena_stats *r
     size_t free_blocks = slab_count_free(slab, formed);
     rows[at].slabs++;
     rows[at].live += (formed - free_blocks) * size;
-    rows[at].free += run_length(slab) * SLICE_SIZE - (formed - free_blocks) * size;
+    rows[at].free += slab_class(slab)->slices * SLICE_SIZE - (formed - free_blocks) * size;
     rows[at].remote_free += REMOTE_COUNT(remote) * size;
 }
 

@@ -8,8 +8,11 @@ static void process_init_once(void)
 {
     /* No lock: the second thread comes after the first block, as pthread_create allocates, or after thread_init (where
        pthread_create has another malloc to allocate from). */
-    if (unlikely(process_key.encode == 0))
+    if (unlikely(process_key.encode == 0)) {
         link_key_init(&process_key, os_init());
+        if (load_relaxed(hardened_features) != 0)
+            hardening_init();
+    }
 }
 
 static void thread_choose_paths(void)
@@ -41,8 +44,10 @@ static void thread_exit(void *value)
     struct arena *arena = thread_home;
     thread_supply = thread_arena = thread_sample.supply = (struct arena *)&arena_none;
     thread_home = NULL;
-    if (arena)
+    if (arena) {
+        quarantine_flush(arena);
         arena_retire(arena);
+    }
 }
 
 static void thread_hook_exit(void)
@@ -116,6 +121,7 @@ static inline struct arena *thread_enter(void)
 static inline void thread_leave(struct arena *arena)
 {
     if (unlikely(arena != thread_home)) {
+        quarantine_flush(arena);
         arena_retire(arena);
         arena_in_hand = NULL;
     }

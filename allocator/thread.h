@@ -7,7 +7,7 @@
 #ifndef BRIM_THREAD_H
 #define BRIM_THREAD_H
 
-#include "arena.h"
+#include "quarantine.h"
 
 /* What the fast paths use: each is the thread's arena, or arena_none when there is none or when every operation must take
    the slow path (see thread_slow). */
@@ -26,8 +26,8 @@ static _Thread_local struct {
 
 /* Why every allocation of every thread takes the slow path, and every release but for those reasons which
    SLOW_ALLOCATION names: bits. Changed by thread_slow. */
-enum { SLOW_PERTURB = 1 << 0, SLOW_SAMPLE = 1 << 1, SLOW_ALLOCATION = SLOW_SAMPLE };
-static _Atomic uint32_t slow_reasons;
+enum { SLOW_PERTURB = 1 << 0, SLOW_HARDENED = 1 << 1, SLOW_SAMPLE = 1 << 2, SLOW_ALLOCATION = SLOW_SAMPLE };
+static _Atomic uint32_t slow_reasons = OPTION_DEFAULT(hardened) ? SLOW_HARDENED : 0;
 /* Sets or clears a reason: for the calling thread now, for others by an order. */
 static void thread_slow(uint32_t reason, bool slow);
 

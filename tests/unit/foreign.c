@@ -16,6 +16,7 @@
 
 #include "allocator/classes.h"
 
+#include "allocator/hardening.c"
 #include "allocator/region.c"
 #include "allocator/region_memory.c"
 

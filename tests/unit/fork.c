@@ -20,6 +20,7 @@
 
 #include "allocator/classes.h"
 
+#include "allocator/hardening.c"
 #include "allocator/region.c"
 #include "allocator/region_memory.c"
 
@@ -30,6 +31,7 @@
 #include "allocator/arena.c"
 #include "allocator/arena_registry.c"
 
+#include "allocator/quarantine.c"
 #include "allocator/thread.c"
 
 #include "allocator/guard.c"
@@ -37,6 +39,7 @@
 
 #include "allocator/foreign.c"
 
+#include "allocator/hardened.c"
 #include "allocator/alloc.c"
 
 #include "allocator/fork.c"

@@ -10,6 +10,7 @@
 #include "allocator/options.c"
 #include "allocator/os.c"
 
+#include "allocator/hardening.c"
 #include "allocator/mapping.c"
 
 #if defined(__x86_64__)

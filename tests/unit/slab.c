@@ -9,6 +9,7 @@
 #include "allocator/os.c"
 #include "allocator/regret.h"
 #include "allocator/classes.h"
+#include "allocator/hardening.c"
 #include "allocator/region.c"
 #include "allocator/region_memory.c"
 #include "allocator/slab.c"

@@ -1,0 +1,236 @@
+/* hardened.c: see hardened.h. */
+#include "hardened.h"
+
+COLD void hardened_start(uint8_t features)
+{
+    if (features == load_relaxed(hardened_features))
+        return;
+    if (thread_home)
+        quarantine_flush(thread_home); /* or its blocks would bring slabs of before into use again */
+    if (features != 0) {
+        hardening_init();
+        store_relaxed(hardened_ever, true);
+    }
+    store_relaxed(hardened_features, features);
+    if (thread_home)
+        arena_abandon(thread_home);
+    thread_slow(SLOW_HARDENED, features != 0);
+}
+
+/* ---- blocks of slabs ---- */
+
+/* Of a large block, only what programs write to first and last: the rest would cost more than clearing it. */
+INLINE bool block_is_zero(const void *block, size_t size)
+{
+    enum { LOOK_MAX = 512 };
+    if (likely(size <= 2 * LOOK_MAX))
+        return memory_is_zero(block, size);
+    return memory_is_zero(block, LOOK_MAX) && memory_is_zero((const char *)block + size - LOOK_MAX, LOOK_MAX);
+}
+
+/* All but the first word. */
+INLINE void block_clear(void *block, size_t size)
+{
+    zero_word *at = block, *end = (zero_word *)((char *)block + size);
+    ((block_word *)block)[1] = 0;
+    if (likely(size <= 128))
+        while (++at < end)
+            *at = (zero_word){0, 0};
+    else
+        memset(at + 1, 0, size - sizeof *at);
+}
+
+INLINE void hand_out(const struct slice *slab, void *block, uint8_t features)
+{
+    size_t size = slab_class(slab)->block_size;
+    if (features & HARDENED_ZERO && unlikely(!block_is_zero(block, size)))
+        diag_fatal("write after free", block);
+    if (features & HARDENED_CANARY)
+        canary_set(block, size - CANARY_SIZE);
+}
+
+static bool hardened_hand_out(struct slice *slab, void *block)
+{
+    hand_out(slab, block, slab->features);
+    return slab->features & HARDENED_ZERO;
+}
+
+INLINE void *hardened_pop(struct arena *arena, unsigned class, bool *zero)
+{
+    struct slice *slab = arena->open[class];
+    void *block = slab_pop(slab);
+    if (unlikely(!block))
+        return NULL;
+    uint8_t features = slab->features;
+    if (likely(features == HARDENED_ALL))
+        hand_out(slab, block, HARDENED_ALL);
+    else
+        hand_out(slab, block, features);
+    *zero = features & HARDENED_ZERO;
+    return block;
+}
+
+/* A slab of a time with other features: its blocks stay free for ever. */
+static bool slab_is_of_before(const struct slice *slab)
+{
+    return (slab->features ^ load_relaxed(hardened_features)) & ~HARDENED_GUARD;
+}
+
+COLD bool hardened_block_is_free(const struct slice *slab, const void *block)
+{
+    uint64_t mark = QUARANTINE_MARK((uintptr_t)block - slab_start(slab));
+    return *(const block_word *)block * process_key.decode == mark &&
+           (slab_is_of_before(slab) || quarantine_contains(block, NULL));
+}
+
+COLD void release_of_before(struct slice *slab, void *block)
+{
+    if (slab_lists_contain(slab, block) || hardened_block_is_free(slab, block))
+        diag_fatal("double free", block);
+    if (slab->features & HARDENED_CANARY)
+        canary_check(block, hardened_room(slab));
+    *(block_word *)block = QUARANTINE_MARK((uintptr_t)block - slab_start(slab)) * process_key.encode;
+}
+
+/* One body for all features; those of BRIM_HARDENED=1 are a constant for it. */
+INLINE void release_block(struct arena *arena, struct slice *slab, void *p, uintptr_t offset, uint8_t features,
+                          unsigned char fill)
+{
+    size_t size = slab_class(slab)->block_size;
+    void *before = NULL;
+    bool mine = load_relaxed(slab->owner) == arena;
+    bool waits = features & HARDENED_QUARANTINE && likely(quarantine_put(arena, slab, p, offset, mine, &before));
+    if (!waits && unlikely(slab_double_free_candidate(p)) && slab_lists_contain(slab, p))
+        diag_fatal("double free", p);
+    if (features & HARDENED_CANARY)
+        canary_check(p, size - CANARY_SIZE);
+    if (features & HARDENED_ZERO)
+        block_clear(p, size);
+    else if (unlikely(fill != 0))
+        memset((block_word *)p + 1, fill, size - sizeof(block_word));
+    if (!waits || unlikely(!mine))
+        block_give_back(arena, slab, p, offset);
+    else if (likely(before != NULL))
+        quarantine_end(arena, before);
+}
+
+INLINE bool hardened_release(void *p, unsigned char fill)
+{
+    const struct region *region = region_of_likely(p);
+    if (unlikely(!region))
+        return false;
+    struct slice *slab = slab_head(&region->map[((uintptr_t)p - region->base) >> SLICE_SHIFT]);
+    if (unlikely(run_kind(slab) != RUN_SLAB))
+        return false;
+    const struct size_class *row = slab_class(slab);
+    uintptr_t offset = (uintptr_t)p - slab_start(slab);
+    uint8_t features = slab->features;
+    /* Not slab->limit, which says that frees had better look for unformed pages: here they always do. */
+    if (unlikely((uint32_t)offset * row->reciprocal >= row->limit || offset >= row->slices * SLICE_SIZE ||
+                 load_relaxed(slab->unformed) >> (offset >> os_page_shift) & 1))
+        return false;
+    if (unlikely(slab_is_of_before(slab))) {
+        release_of_before(slab, p);
+        return true;
+    }
+    struct arena *arena = thread_enter();
+    if (unlikely(!arena))
+        return true; /* no memory for an arena: the block is lost, which no later operation can notice */
+    if (likely(features == HARDENED_ALL))
+        release_block(arena, slab, p, offset, HARDENED_ALL, fill);
+    else
+        release_block(arena, slab, p, offset, features, fill);
+    thread_leave(arena);
+    return true;
+}
+
+/* ---- medium blocks ---- */
+
+static void *medium_start(const struct slice *head)
+{
+    return (void *)slice_address(region_of_slice(head), head);
+}
+
+/* Bytes of the run before its guard. */
+static size_t medium_bytes(const struct slice *head)
+{
+    return (run_length(head) - (head->features & HARDENED_GUARD ? 1 : 0)) << SLICE_SHIFT;
+}
+
+static bool medium_has_canary(const struct slice *head)
+{
+    return head->features & HARDENED_CANARY && head->usable + CANARY_SIZE <= medium_bytes(head);
+}
+
+/* Makes the run one for `size` bytes, as far as canaries go. */
+static void medium_fit(struct slice *head, size_t size)
+{
+    bool room = head->features & HARDENED_CANARY && canary_place(size) + CANARY_SIZE <= medium_bytes(head);
+    head->usable = room ? canary_place(size) : medium_bytes(head);
+    if (room)
+        canary_set(medium_start(head), head->usable);
+}
+
+/* Looks at the canary, and leaves zero in its place. */
+static void medium_unfit(struct slice *head)
+{
+    if (!medium_has_canary(head))
+        return;
+    canary_check(medium_start(head), head->usable);
+    *(block_word *)((uintptr_t)medium_start(head) + head->usable) = 0;
+}
+
+static uintptr_t medium_guard(const struct slice *head)
+{
+    return (uintptr_t)medium_start(head) + ((run_length(head) - 1) << SLICE_SHIFT);
+}
+
+/* Clears what is not zero already, or gives it back. */
+static void medium_clear(uintptr_t from, uintptr_t to)
+{
+    enum { CLEAR_MAX = 256 * 1024 }; /* from here on it costs about what giving back does */
+    if (to - from >= CLEAR_MAX && os_discard(from, to - from))
+        return;
+    for (; from < to; from += os_page_size)
+        if (!memory_is_zero((void *)from, os_page_size))
+            memset((void *)from, 0, os_page_size);
+}
+
+static size_t hardened_slices(size_t size)
+{
+    return ((size + SLICE_SIZE - 1) >> SLICE_SHIFT) + (hardened_has(HARDENED_GUARD) ? 1 : 0);
+}
+
+static void hardened_medium_begin(struct slice *head, size_t size)
+{
+    head->features = load_relaxed(hardened_features);
+    if (head->features & HARDENED_GUARD && !os_guard(medium_guard(head), SLICE_SIZE))
+        head->features &= (uint8_t)~HARDENED_GUARD;
+    if (head->features != 0)
+        medium_fit(head, size);
+}
+
+static bool hardened_medium_end(struct slice *head)
+{
+    medium_unfit(head);
+    if (head->features & HARDENED_ZERO)
+        medium_clear((uintptr_t)medium_start(head), (uintptr_t)medium_start(head) + medium_bytes(head));
+    return !(head->features & HARDENED_GUARD) || os_unguard(medium_guard(head), SLICE_SIZE);
+}
+
+static bool hardened_medium_resize(struct slice *head, size_t size)
+{
+    size_t behind = head->features & HARDENED_GUARD ? 1 : 0, length = run_length(head), usable = head->usable;
+    size_t slices = ((size + SLICE_SIZE - 1) >> SLICE_SHIFT) + behind;
+    if (slices != length && behind != 0 && !os_unguard(medium_guard(head), SLICE_SIZE))
+        return false;
+    medium_unfit(head);
+    if (slices < length && head->features & HARDENED_ZERO)
+        medium_clear((uintptr_t)medium_start(head) + (slices << SLICE_SHIFT),
+                     (uintptr_t)medium_start(head) + ((length - behind) << SLICE_SHIFT));
+    bool done = slices == length || region_resize(head, slices);
+    if (slices != length && behind != 0 && !os_guard(medium_guard(head), SLICE_SIZE))
+        head->features &= (uint8_t)~HARDENED_GUARD;
+    medium_fit(head, done ? size : usable);
+    return done;
+}

@@ -1,8 +1,8 @@
-/* use-after-free.c SIZE HOW: a block is used after it was freed: a "read", a "write", through the old pointer after
-   "realloc", after another "thread" freed it, in a forked "child", or only after "many" others came and went. */
-#include <sys/wait.h>
-
+/* use-after-free.c SIZE ACCESS: a block is read (1 if what it held is still there) or written at its middle after it was
+   freed; then others of its size are freed and allocated, so that it comes into use again. */
 #include "misuse.h"
+
+#define OTHERS 3000
 
 int main(int count, char **arguments)
 {
@@ -10,26 +10,21 @@ int main(int count, char **arguments)
     if (count != 3)
         return 2;
     size_t size = size_argument(arguments, 1);
-    const char *how = arguments[2];
-    volatile unsigned char *p = announce(allocate(size));
-    memset((void *)(uintptr_t)p, 'x', size);
-    if (strcmp(how, "realloc") == 0)
-        opaque(realloc(opaque((void *)(uintptr_t)p), size + 100));
-    else if (strcmp(how, "thread") == 0)
-        free_elsewhere((void *)(uintptr_t)p);
-    else
-        free(opaque((void *)(uintptr_t)p));
-    if (strcmp(how, "many") == 0)
-        for (int i = 0; i < 500; i++)
-            free(allocate(size));
-    if (strcmp(how, "child") == 0) {
-        pid_t child = fork();
-        int status;
-        if (child != 0)
-            return waitpid(child, &status, 0) == child && WIFSIGNALED(status) ? (raise(WTERMSIG(status)), 2) : 2;
-    }
-    if (strcmp(how, "read") == 0)
-        return p[size / 2] == 'y';
-    p[size / 2] = 1;
+    static unsigned char *others[OTHERS];
+    int every = strcmp(arguments[2], "write-middle-of-slab") == 0; /* so that all of its slab is free */
+    size_t wanted = size < 4096 ? OTHERS : 100;
+    for (size_t i = 0; i < wanted; i++)
+        others[i] = allocate(size);
+    unsigned char *p = announce(memset(others[wanted / 2], 'x', size));
+    free(p);
+    unsigned char *freed = opaque(p);
+    if (strcmp(arguments[2], "read") == 0)
+        return freed[size / 2] == 'x';
+    freed[strcmp(arguments[2], "write-first") == 0 ? 0 : size / 2] = 'y';
+    for (size_t i = 0; i < wanted; i++)
+        if (others[i] != p && (every || i % 2 == 0))
+            free(others[i]);
+    for (size_t i = 0; i < wanted; i++)
+        others[i] = allocate(size);
     return 1;
 }

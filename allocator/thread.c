@@ -37,10 +37,8 @@ static_assert(EXIT_ROUNDS < PTHREAD_DESTRUCTOR_ITERATIONS, "the last round comes
 static void thread_exit(void *value)
 {
     (void)value;
-    if (++exit_round < EXIT_ROUNDS) {
-        pthread_setspecific(exit_key, &exit_key);
+    if (++exit_round < EXIT_ROUNDS && pthread_setspecific(exit_key, &exit_key) == 0)
         return;
-    }
     struct arena *arena = thread_home;
     thread_supply = thread_arena = thread_sample.supply = (struct arena *)&arena_none;
     thread_home = NULL;
@@ -50,14 +48,16 @@ static void thread_exit(void *value)
     }
 }
 
-static void thread_hook_exit(void)
+/* False if there is no memory for it (libc allocates the room for a thread's keys). */
+static bool thread_hook_exit(void)
 {
     if (exit_hooked || !load_acquire(exit_key_ready))
-        return;
+        return true;
     exit_hooked = true; /* first: setspecific may allocate */
     int saved_errno = errno;
-    pthread_setspecific(exit_key, &exit_key);
+    exit_hooked = pthread_setspecific(exit_key, &exit_key) == 0;
     errno = saved_errno;
+    return exit_hooked;
 }
 
 static void thread_init(void)
@@ -79,7 +79,12 @@ COLD struct arena *thread_attach(void)
     atomic_signal_fence(memory_order_seq_cst);
     arena_in_hand = NULL;
     thread_choose_paths();
-    thread_hook_exit();
+    if (unlikely(!thread_hook_exit())) { /* its exit would not be noticed: the arena is only borrowed, too */
+        arena_in_hand = arena;
+        atomic_signal_fence(memory_order_seq_cst);
+        thread_home = NULL;
+        thread_choose_paths();
+    }
     return arena;
 }
 

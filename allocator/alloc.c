@@ -92,6 +92,10 @@ COLD void *small_map(const struct arena *arena, unsigned class, size_t alignment
    size that fits a block may then be what was asked for. */
 static _Atomic bool sizes_loose;
 
+/* Blocks of slabs that were freed where there was no memory for an arena. The first word of each is the next one. */
+static _Atomic(void *) stranded;
+COLD void stranded_release(struct arena *arena);
+
 /* Where sampling sends every allocation to the slow path: counts this one, and says whether it may go on as on the fast
    path, at a dozen instructions more. */
 INLINE bool is_unsampled(void)
@@ -176,6 +180,8 @@ SLOW void *small_allocate(unsigned class, size_t alignment, size_t size, const v
     struct arena *arena = thread_enter();
     if (unlikely(!arena))
         return NULL;
+    if (unlikely(load_relaxed(stranded) != NULL))
+        stranded_release(arena);
     void *p = slab_pop(arena->open[class]);
     if (!p)
         p = small_find(arena, class, alignment, size, &clean);
@@ -396,6 +402,37 @@ static size_t block_usable_size(struct block block, const void *p)
     }
 }
 
+static void arena_release(struct arena *arena, struct slice *slab, void *p)
+{
+    uintptr_t offset = (uintptr_t)p - slab_start(slab);
+    if (load_relaxed(slab->owner) != arena)
+        arena_release_foreign(arena, slab, p, offset);
+    else if (slab_push(slab, p, offset))
+        arena_wake(arena, slab);
+}
+
+/* Puts a block by that a thread without an arena has freed, as there is no memory for one: free cannot fail. The next
+   slow path of any thread that has an arena frees it. */
+COLD void strand(void *p)
+{
+    void *first = load_relaxed(stranded);
+    do {
+        *(block_word *)p = (uintptr_t)first;
+    } while (!atomic_compare_exchange_weak_explicit(&stranded, &first, p, memory_order_release, memory_order_relaxed));
+}
+
+COLD void stranded_release(struct arena *arena)
+{
+    void *p = atomic_exchange_explicit(&stranded, NULL, memory_order_acquire), *next;
+    for (; p; p = next) {
+        next = (void *)(uintptr_t)*(block_word *)p; /* itself if it was freed twice */
+        struct block block = block_look_up(p);
+        if (block.kind != BLOCK_SLAB)
+            block_refuse(block.kind, p, NULL);
+        arena_release(arena, block.slice, p);
+    }
+}
+
 /* Whatever it is but NULL. */
 SLOW void release_usual(void *p)
 {
@@ -406,15 +443,15 @@ SLOW void release_usual(void *p)
     switch (block.kind) {
     case BLOCK_SLAB: {
         struct arena *arena = thread_enter();
-        if (unlikely(!arena))
-            break; /* no memory for an arena: the block is lost, which no later operation can notice */
         if (unlikely(byte != 0))
             memset(p, byte, slab_class(block.slice)->block_size);
-        uintptr_t offset = (uintptr_t)p - slab_start(block.slice);
-        if (load_relaxed(block.slice->owner) != arena)
-            arena_release_foreign(arena, block.slice, p, offset);
-        else if (slab_push(block.slice, p, offset))
-            arena_wake(arena, block.slice);
+        if (unlikely(!arena)) {
+            strand(p);
+            break;
+        }
+        arena_release(arena, block.slice, p);
+        if (unlikely(load_relaxed(stranded) != NULL))
+            stranded_release(arena);
         thread_leave(arena);
         break;
     }

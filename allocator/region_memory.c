@@ -9,7 +9,7 @@
 
 static struct lock regions_lock = {.rank = RANK_REGIONS};
 
-/* Some memory could not be given back (mlock): unprompted return is off from then on. */
+/* Some memory could not be given back (mlock): unprompted return is off until malloc_trim tries anew. */
 static _Atomic bool memory_locked;
 
 /* ---- the heap map ---- */
@@ -505,6 +505,7 @@ static void region_return_memory(struct region *region, struct region_due due)
 static bool region_trim_all(size_t pad)
 {
     bool any = false;
+    store_relaxed(memory_locked, false);
     for (size_t i = 0; i < load_acquire(region_count); i++) {
         struct region *region = &regions[i];
         if (region->is_break) {

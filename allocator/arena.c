@@ -138,9 +138,11 @@ static struct slice *orphan_adopt(struct arena *arena, unsigned class, bool idle
             slab = NULL;
             break;
         }
+        /* Claimed while it is listed: if somebody freed a block of it and was faster, he ends it only when it is not. */
+        bool claimed = slab_claim(slab, arena, arena->id);
         orphan_remove(slab);
-        if (!slab_claim(slab, arena, arena->id))
-            slab = NULL; /* somebody freed a block of it and was faster */
+        if (!claimed)
+            slab = NULL;
     }
     lock_release(&orphans.lock);
     return slab;

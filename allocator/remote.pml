@@ -13,7 +13,7 @@
    - a slab is in one list of one owner, and the field and the word that name him agree;
    - nobody waits for ever (spin's own check of invalid end states).
 
-   Left out: forming, borrowing, purging, several slabs and classes, forks and dead arenas, and memory order: each step is
+   Left out: forming, borrowing, purging, several slabs and classes, forks, dead arenas, and memory order: each step is
    seen by all at once (sequential consistency). Where the code has release and acquire, this model cannot tell whether
    they are strong enough; that is for ThreadSanitizer and for the argument at each access.
 

@@ -121,7 +121,8 @@ COLD void setting_take(enum option option, enum option_source source, struct tex
         if (!whole)
             complain("malformed number, read as glibc reads it", name, text);
         struct option_setting *setting = &option_settings[option];
-        if (source >= setting->source)
+        /* glibc's own variables: the first of two alike, as for getenv; the loader takes the last of two tunables. */
+        if (source > setting->source || (source == setting->source && source != GLIBC_VARIABLE))
             *setting = (struct option_setting){value, source};
     }
 }

@@ -85,7 +85,8 @@ Test(options, own_variables)
     check(!option_given(OPTION_arena_max, &value)); /* without effect: glibc's own name is the only one */
 }
 
-/* Whatever the order: tunables win over glibc's variables, brim's over both; of two alike the later. */
+/* Whatever the order: tunables win over glibc's variables, brim's over both; of two alike the later, but
+   for glibc's variables. */
 Test(options, who_wins)
 {
     static char *const said[] = {"MALLOC_TOP_PAD_=1", "GLIBC_TUNABLES=glibc.malloc.top_pad=2",
@@ -103,6 +104,8 @@ Test(options, who_wins)
     memset(option_settings, 0, sizeof option_settings);
     READ("GLIBC_TUNABLES=glibc.malloc.top_pad=5:glibc.malloc.top_pad=6");
     check(given(OPTION_top_pad, 6));
+    READ("MALLOC_PERTURB_=256", "MALLOC_PERTURB_=5", "MALLOC_PERTURB_=6"); /* as glibc: the first that counts */
+    check(given(OPTION_perturb, 5));
 }
 
 Test(options, numbers)

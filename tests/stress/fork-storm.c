@@ -28,7 +28,7 @@ static _Noreturn void child_main(struct block *slots, struct random *random)
         block_verify(&slots[i]);
     for (size_t i = 0; i < SLOTS; i++)
         block_step(slots, SLOTS, LARGEST, random);
-    if (random_below(random, 16) == 0) {
+    if (CHILD_STARTS_THREADS && random_below(random, 16) == 0) {
         pthread_t thread;
         thread_start(&thread, live_beside, (void *)(uintptr_t)(random_next(random) >> 1));
         live_beside((void *)1);

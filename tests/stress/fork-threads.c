@@ -119,7 +119,7 @@ static void child_main(struct block *own, struct random *random, size_t generati
         if (random_below(random, 3) == 0)
             block_resize(&own[i], random_usual_size(random, 256 * KIB), random_next(random));
     struct inheritance halves[2] = {{random_next(random), 0}, {random_next(random), 1}};
-    if (kind == 1) {
+    if (kind == 1 || !CHILD_STARTS_THREADS) {
         live_in_child(&halves[0]);
         live_in_child(&halves[1]);
     } else {

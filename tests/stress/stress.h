@@ -27,6 +27,18 @@
 #define KIB ((size_t)1 << 10)
 #define MIB ((size_t)1 << 20)
 
+/* The child of a fork in a program with threads starts none under ThreadSanitizer, which would end it. */
+#if defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define CHILD_STARTS_THREADS false
+#endif
+#endif
+#if defined(__SANITIZE_THREAD__)
+#define CHILD_STARTS_THREADS false
+#elif !defined(CHILD_STARTS_THREADS)
+#define CHILD_STARTS_THREADS true
+#endif
+
 /* ---- failing ---- */
 
 /* Leaves by _exit: the exit handlers of a program whose heap may be broken, or of a forked child, are not

@@ -148,9 +148,9 @@ static void owner_retires(void) { arena_retire(owner); }
 static void (*const acts[])(void) = {other_frees_one, other_frees_some,        other_frees_all,
                                      other_allocates, other_frees_and_retires, other_begins_anew};
 
-static void step_owner(void (*operation)(void), void (*act)(void))
+static struct step owner_step(void (*operation)(void), void (*act)(void))
 {
-    struct step step = {
+    return (struct step){
         .operation = operation,
         .act = act,
         .verify = expect_nothing_lost,
@@ -159,6 +159,11 @@ static void step_owner(void (*operation)(void), void (*act)(void))
                     {owner, sizeof *owner},
                     {&arenas, sizeof arenas},
                     {&orphans, sizeof orphans}}};
+}
+
+static void step_owner(void (*operation)(void), void (*act)(void))
+{
+    struct step step = owner_step(operation, act);
     check(step_through(&step) > 0);
     expect_nothing_lost(STEP_ACT); /* undisturbed, too; and so the next begins with nothing */
 }
@@ -231,4 +236,42 @@ Test(arena_interleaved, others_while_the_owner_leaves)
             owner_begins(1, remotely);
             step_owner(owner_retires, acts[i]);
         }
+}
+
+/* All live blocks of an orphan are freed while the owner, with the orphans' lock, is adopting it: as soon as it is not
+   listed, whoever frees needs no lock to end it. */
+static struct slice *orphan_slab;
+
+static void other_frees_the_orphans(void)
+{
+    if (load_relaxed(orphans.lock.word) == 0 || !load_relaxed(orphan_slab->orphan))
+        other_frees_all();
+}
+
+static void owner_adopts(void)
+{
+    bool clean;
+    void *block = arena_allocate(owner, CLASS, &clean);
+    check(block);
+    blocks[block_count++] = block;
+}
+
+Test(arena_interleaved, others_while_an_orphan_is_adopted)
+{
+    owner = arena_obtain();
+    other = arena_obtain();
+    struct arena *third = arena_obtain();
+    while (class_borrows(owner, CLASS) || class_borrows(third, CLASS))
+        ;
+    for (int i = 0; i < 5; i++) {
+        bool clean;
+        check((blocks[block_count++] = arena_allocate(third, CLASS, &clean)));
+    }
+    orphan_slab = slab_of(blocks[0]);
+    arena_retire(third);
+    check(load_relaxed(orphan_slab->orphan));
+    struct step step = owner_step(owner_adopts, other_frees_the_orphans);
+    step.locks[1] = NULL; /* the orphans' lock is looked at by the act itself */
+    check(step_through(&step) > 0);
+    expect_nothing_lost(STEP_ACT);
 }

@@ -203,7 +203,10 @@ static void allocate(const struct operation *operation)
 static void resize(const struct operation *operation)
 {
     struct shadow before = slots[operation->slot];
-    size_t size = max_size(operation->size, 1);
+    size_t size = operation->size;
+    if (operation->detail % 4 == 0) /* just about what the block can hold, or the half of it */
+        size = (operation->detail % 8 == 0 ? before.usable : before.usable / 2) + size % 40 - 20;
+    size = min_size(max_size(size, 1), LIVE_MAX);
     if (!before.start || too_much(size))
         return;
     shadow_verify(operation->slot);
@@ -244,7 +247,7 @@ static void change_a_setting(const struct operation *operation)
     static const int parameters[] = {M_MMAP_THRESHOLD, M_TRIM_THRESHOLD, M_TOP_PAD,  M_MMAP_MAX,
                                      M_PERTURB,        M_MXFAST,         M_ARENA_MAX};
     int parameter = parameters[operation->detail % COUNT_OF(parameters)];
-    mallopt(parameter, (int)operation->size);
+    PUBLIC(mallopt)(parameter, (int)operation->size);
 }
 
 /* What the settings were. */
@@ -288,8 +291,8 @@ static void operate(const struct operation *operation)
     case VERIFY: shadow_verify(operation->slot); break;
     case IMPOSSIBLE: ask_the_impossible(operation); break;
     case SETTING: change_a_setting(operation); break;
-    case TRIM: malloc_trim(operation->size); break;
-    case STATISTICS: expect(mallinfo2().uordblks != 1); break;
+    case TRIM: PUBLIC(malloc_trim)(operation->size); break;
+    case STATISTICS: expect(PUBLIC(mallinfo2)().uordblks <= PUBLIC(mallinfo2)().arena); break;
     case FORK: live_in_a_child(operation); break;
     default: allocate(operation);
     }

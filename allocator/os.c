@@ -183,7 +183,7 @@ static int32_t os_thread(void) { return (int32_t)syscall(SYS_gettid); }
 static uint64_t os_random(void)
 {
     int saved_errno = errno;
-    uint64_t bits;
+    uint64_t bits = 0;
     /* By the bare system call, as libc's is a cancellation point. Too early in the boot, or forbidden: as os_init. */
     if (syscall(SYS_getrandom, &bits, sizeof bits, 0) != (long)sizeof bits)
         bits = os_seed() ^ (os_now_ms() + (uintptr_t)&bits) * 0x94d049bb133111eb;

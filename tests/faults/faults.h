@@ -180,6 +180,7 @@ static int door_setspecific(pthread_key_t key, const void *value)
 
 #include "allocator/classes.h"
 
+#include "allocator/hardening.c"
 #include "allocator/region.c"
 #include "allocator/region_memory.c"
 
@@ -190,6 +191,7 @@ static int door_setspecific(pthread_key_t key, const void *value)
 #include "allocator/arena.c"
 #include "allocator/arena_registry.c"
 
+#include "allocator/quarantine.c"
 #define pthread_setspecific door_setspecific
 #include "allocator/thread.c"
 #undef pthread_setspecific
@@ -199,6 +201,7 @@ static int door_setspecific(pthread_key_t key, const void *value)
 
 #include "allocator/foreign.c"
 
+#include "allocator/hardened.c"
 #include "allocator/alloc.c"
 
 #include "allocator/fork.c"

@@ -19,6 +19,7 @@
 
 #include "allocator/classes.h"
 
+#include "allocator/hardening.c"
 #include "allocator/region.c"
 #include "allocator/region_memory.c"
 
@@ -29,6 +30,7 @@
 #include "allocator/arena.c"
 #include "allocator/arena_registry.c"
 
+#include "allocator/quarantine.c"
 #include "allocator/thread.c"
 
 #include "allocator/guard.c"

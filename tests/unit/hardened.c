@@ -9,6 +9,9 @@
 #include "allocator/print.c"
 #include "allocator/library.c"
 
+#include "allocator/unwind.c"
+#include "allocator/stack.c"
+
 #include "allocator/options.c"
 #include "allocator/os.c"
 
@@ -29,6 +32,9 @@
 
 #include "allocator/quarantine.c"
 #include "allocator/thread.c"
+
+#include "allocator/guard.c"
+#include "allocator/guard_report.c"
 
 #include "allocator/foreign.c"
 

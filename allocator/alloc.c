@@ -94,7 +94,7 @@ static _Atomic bool sizes_loose;
 
 /* Blocks of slabs that were freed where there was no memory for an arena. The first word of each is the next one. */
 static _Atomic(void *) stranded;
-COLD void stranded_release(struct arena *arena);
+RARE void stranded_release(struct arena *arena);
 
 /* Where sampling sends every allocation to the slow path: counts this one, and says whether it may go on as on the fast
    path, at a dozen instructions more. */
@@ -123,7 +123,7 @@ static void *small_find(struct arena *arena, unsigned class, size_t alignment, s
 }
 
 /* The way of hardened_allocate where the open slab has no block. */
-SLOW void *hardened_find(struct arena *arena, unsigned class, size_t alignment, size_t size, bool *zero)
+LAST SLOW void *hardened_find(struct arena *arena, unsigned class, size_t alignment, size_t size, bool *zero)
 {
     void *p = small_find(arena, class, alignment, size, zero);
     if (unlikely(!p)) { /* out of memory, there is no waiting */
@@ -156,7 +156,7 @@ INLINE void *hardened_allocate(size_t alignment, size_t size, enum contents *con
 }
 
 /* malloc's own way there: most of the hardened mode's allocations. */
-SLOW void *hardened_allocate_small(size_t size)
+LAST SLOW void *hardened_allocate_small(size_t size)
 {
     enum contents contents;
     void *p = hardened_allocate(BLOCK_ALIGNMENT, size, &contents);
@@ -349,14 +349,14 @@ static bool block_is_live(struct block block, const void *p)
 }
 
 /* As diag_fatal, with what is known of a guarded block. */
-_Noreturn COLD void block_fatal(const char *bug, const void *p, const void *caller)
+_Noreturn RARE void block_fatal(const char *bug, const void *p, const void *caller)
 {
     if (guard_contains(p))
         guard_fatal(bug, p, caller);
     diag_fatal(bug, p);
 }
 
-_Noreturn COLD void block_refuse(enum block_kind kind, const void *p, const void *caller)
+_Noreturn RARE void block_refuse(enum block_kind kind, const void *p, const void *caller)
 {
     switch (kind) {
     case BLOCK_FREE: block_fatal("double free", p, caller);
@@ -413,7 +413,7 @@ static void arena_release(struct arena *arena, struct slice *slab, void *p)
 
 /* Puts a block by that a thread without an arena has freed, as there is no memory for one: free cannot fail. The next
    slow path of any thread that has an arena frees it. */
-COLD void strand(void *p)
+RARE void strand(void *p)
 {
     void *first = load_relaxed(stranded);
     do {
@@ -421,7 +421,7 @@ COLD void strand(void *p)
     } while (!atomic_compare_exchange_weak_explicit(&stranded, &first, p, memory_order_release, memory_order_relaxed));
 }
 
-COLD void stranded_release(struct arena *arena)
+RARE void stranded_release(struct arena *arena)
 {
     void *p = atomic_exchange_explicit(&stranded, NULL, memory_order_acquire), *next;
     for (; p; p = next) {
@@ -482,7 +482,7 @@ SLOW void release_usual(void *p)
 }
 
 /* The same, hardened. */
-SLOW void release_hardened(void *p)
+LAST SLOW void release_hardened(void *p)
 {
     if (unlikely(!hardened_release(p, load_relaxed(perturb_byte))))
         release_usual(p);

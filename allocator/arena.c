@@ -165,7 +165,7 @@ enum { LOOKS_MAX = 64 }; /* slabs at a time, so that nobody waits for long */
 
 /* Goes on looking through the arena's partial slabs, if it has begun to, and gives back their idle pages; not of those
    that are next to be opened. */
-static size_t arena_purge_partial(struct arena *arena)
+LAST static size_t arena_purge_partial(struct arena *arena)
 {
     size_t given = 0;
     for (int looks = 0; looks < LOOKS_MAX; looks++) {
@@ -404,7 +404,7 @@ static void *arena_refill(struct arena *arena, unsigned class, bool *clean)
     return arena_find(arena, class, true, clean);
 }
 
-COLD void *arena_scrape(struct arena *arena, unsigned class, size_t alignment, bool *clean)
+RARE void *arena_scrape(struct arena *arena, unsigned class, size_t alignment, bool *clean)
 {
     void *block = NULL;
     while (!block && ++class < CLASS_COUNT)

@@ -73,7 +73,7 @@ static void arena_retire(struct arena *arena);
 /* A block of `class`, when its open slab has none. NULL if there is no memory. `*clean`: zero beyond its first word. */
 static void *arena_refill(struct arena *arena, unsigned class, bool *clean);
 /* The same out of memory, when arena_refill had none: a block of a larger class, from the slabs that there are. */
-COLD void *arena_scrape(struct arena *arena, unsigned class, size_t alignment, bool *clean);
+RARE void *arena_scrape(struct arena *arena, unsigned class, size_t alignment, bool *clean);
 /* A push has reached slab->wake. */
 static void arena_wake(struct arena *arena, struct slice *slab);
 /* Frees a block of a slab that is not this arena's: claims the slab if nobody owns it, else tells the owner. */
@@ -84,7 +84,7 @@ static bool arena_trim(struct arena *arena);
 static size_t arena_purge_orphans(struct arena *arena, size_t most);
 /* From now on the slabs that the arena has are nobody's, and stay in no list: neither they nor their free blocks are
    used again. Its thread only. */
-COLD void arena_abandon(struct arena *arena);
+RARE void arena_abandon(struct arena *arena);
 static struct arena *arena_by_id(uint32_t id);
 /* Memory for good, zero; NULL if there is none. */
 COLD void *arena_metadata(size_t bytes);

@@ -123,7 +123,7 @@ static void slab_leave(struct arena *arena, struct slice *slab)
     }
 }
 
-COLD void arena_abandon(struct arena *arena)
+RARE void arena_abandon(struct arena *arena)
 {
     arena_drain(arena);
     for (unsigned class = 0; class < CLASS_COUNT; class ++) {
@@ -230,7 +230,7 @@ static void orphan_find(struct slice *slab, struct arena *unused)
         orphan_add(slab);
 }
 
-COLD void arena_after_fork(struct arena *mine)
+RARE void arena_after_fork(struct arena *mine)
 {
     bool broken = lock_break_in_child(&arenas.lock);
     uint32_t count = load_relaxed(arenas.count);

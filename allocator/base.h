@@ -22,10 +22,16 @@
 #define likely(x) __builtin_expect(!!(x), 1)
 #define unlikely(x) __builtin_expect(!!(x), 0)
 #define INLINE static inline __attribute__((always_inline))
+/* Constants that every program reads (layout.ld). */
+#define FIRST __attribute__((section(".rodata.first")))
+/* What hardly any program calls, apart from the rest (layout.ld). */
+#define LAST __attribute__((section(".text.last")))
+#define RARE static LAST __attribute__((cold, noinline))
+/* What programs call once or seldom: small rather than fast. */
 #define COLD static __attribute__((cold, noinline))
 #define VALIDITY static __attribute__((unused)) /* x_valid(): for the tests and for debug builds' assertions */
 #define SLOW static __attribute__((noinline))
-#define COLD_EXPORT EXPORT __attribute__((cold)) /* entry points that are made small, not fast */
+#define COLD_EXPORT EXPORT LAST __attribute__((cold)) /* entry points that are made small, not fast */
 
 #define KIB ((size_t)1 << 10)
 #define MIB ((size_t)1 << 20)

@@ -52,15 +52,15 @@ struct size_class {
 #define CLASS_ROW(index, below, size, slab_slices, from)                                                               \
     [index] = {CLASS_RECIPROCAL(size), CLASS_LIMIT(size, slab_slices), (size), CLASS_CAPACITY(size, slab_slices),      \
                (slab_slices), (from)},
-static const struct size_class size_classes[CLASS_COUNT] = {CLASS_LIST(CLASS_ROW)};
+static const FIRST struct size_class size_classes[CLASS_COUNT] = {CLASS_LIST(CLASS_ROW)};
 #undef CLASS_ROW
 
 /* The class of a request by its size in steps, rounded up. */
 #define CLASS_RANGE(index, below, size, slab_slices, from) [((below) + 16) / 16 ...(size) / 16] = (index),
-static const uint8_t class_by_step[STEPS_MAX / 16 + 1] = {CLASS_LIST_SMALL(CLASS_RANGE)};
+static const FIRST uint8_t class_by_step[STEPS_MAX / 16 + 1] = {CLASS_LIST_SMALL(CLASS_RANGE)};
 #undef CLASS_RANGE
 #define CLASS_RANGE(index, below, size, slab_slices, from) [(below) / 512 + 1 ...(size) / 512] = (index),
-static const uint8_t class_by_large_step[CLASS_MAX / 512 + 1] = {CLASS_LIST_LARGE(CLASS_RANGE)};
+static const FIRST uint8_t class_by_large_step[CLASS_MAX / 512 + 1] = {CLASS_LIST_LARGE(CLASS_RANGE)};
 #undef CLASS_RANGE
 #define CLASS_CHECK(index, below, size, slab_slices, from)                                                             \
     static_assert((below) >= STEPS_MAX && (below) % 512 == 0 && (size) % 512 == 0, "size class " #index);

@@ -38,7 +38,7 @@ static void line_write(struct diag_line *line)
     (void)written; /* nobody is left to tell */
 }
 
-_Noreturn COLD void diag_fatal(const char *bug, const void *p)
+_Noreturn RARE void diag_fatal(const char *bug, const void *p)
 {
     struct diag_line line = {.length = 0};
     line_append(&line, "brim: ", 6);
@@ -49,7 +49,7 @@ _Noreturn COLD void diag_fatal(const char *bug, const void *p)
     abort();
 }
 
-COLD void diag_warn(const char *what, const char *detail)
+RARE void diag_warn(const char *what, const char *detail)
 {
     int saved_errno = errno;
     struct diag_line line = {.length = 0};

@@ -5,8 +5,8 @@
 #include "base.h"
 
 /* Writes "brim: BUG: POINTER" and aborts. Names the program's bug and the pointer that showed it. */
-_Noreturn COLD void diag_fatal(const char *bug, const void *p);
+_Noreturn RARE void diag_fatal(const char *bug, const void *p);
 /* Writes "brim: WHAT: DETAIL" (detail may be NULL, and is cut at 100 bytes). Keeps errno. */
-COLD void diag_warn(const char *what, const char *detail);
+RARE void diag_warn(const char *what, const char *detail);
 
 #endif

@@ -18,9 +18,9 @@ static bool libc_find(void)
     return load_acquire(libc_usable_size) && load_relaxed(libc_free);
 }
 
-COLD void foreign_release(void *p) { ((void (*)(void *))load_relaxed(libc_free))(p); }
+RARE void foreign_release(void *p) { ((void (*)(void *))load_relaxed(libc_free))(p); }
 
-COLD size_t foreign_usable_size(const void *p)
+RARE size_t foreign_usable_size(const void *p)
 {
     return ((size_t(*)(void *))load_relaxed(libc_usable_size))((void *)(uintptr_t)p);
 }
@@ -54,7 +54,7 @@ static bool chunk_is_there(uintptr_t p)
     return (next & CHUNK_LOW_BITS) == CHUNK_PREVIOUS_IN_USE && next > CHUNK_HEADER;
 }
 
-COLD bool foreign_is_block(const void *p)
+RARE bool foreign_is_block(const void *p)
 {
     uintptr_t address = (uintptr_t)p;
     return address % BLOCK_ALIGNMENT == 0 && libc_find() && (load_relaxed(foreign_all) || chunk_is_there(address));

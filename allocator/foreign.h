@@ -20,9 +20,9 @@ static _Atomic bool foreign_all;
 
 /* Is `p`, which is in none of our runs and mappings, to be taken for a block of libc's? It is dereferenced on the break
    only. False where there is no other malloc. */
-COLD bool foreign_is_block(const void *p);
+RARE bool foreign_is_block(const void *p);
 /* libc's free and malloc_usable_size. foreign_is_block has said yes. */
-COLD void foreign_release(void *p);
-COLD size_t foreign_usable_size(const void *p);
+RARE void foreign_release(void *p);
+RARE size_t foreign_usable_size(const void *p);
 
 #endif

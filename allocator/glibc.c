@@ -17,7 +17,7 @@
 /* mallopt(3): setting any of the four parameters disables the dynamic adjustment of the threshold. */
 static void freeze_threshold(void) { store_relaxed(mapping_policy.dynamic, false); }
 
-COLD void setting_put(enum option option, size_t value)
+RARE void setting_put(enum option option, size_t value)
 {
     switch (option) {
     case OPTION_mmap_threshold:
@@ -54,7 +54,7 @@ COLD void setting_put(enum option option, size_t value)
     }
 }
 
-COLD size_t setting_get(enum option option)
+RARE size_t setting_get(enum option option)
 {
     size_t value = 0;
     switch (option) {
@@ -109,7 +109,9 @@ COLD void settings_init(char *const environment[])
         if (option_given(i, &value))
             setting_put(i, value);
     }
-    hardened_start(hardened_wanted());
+    uint8_t features = hardened_wanted();
+    if (features != load_relaxed(hardened_features))
+        hardened_start(features);
 }
 
 COLD_EXPORT int brim_option_get(const char *name, size_t *value)
@@ -165,7 +167,7 @@ COLD_EXPORT int PUBLIC(malloc_trim)(size_t pad)
 /* ---- statistics ---- */
 
 /* Guarded blocks are pages of their own, like mappings. The peaks need not have been at the same time. */
-COLD struct mapping_totals mapped_totals(void)
+RARE struct mapping_totals mapped_totals(void)
 {
     struct mapping_totals totals = mapping_totals();
     struct guard_totals guarded = guard_totals();
@@ -253,7 +255,7 @@ static void info_sizes(FILE *out, const struct region_statistics *statistics)
     }
 }
 
-COLD void info_system(FILE *out, size_t system, size_t peak)
+RARE void info_system(FILE *out, size_t system, size_t peak)
 {
     fprintf(out,
             "<system type=\"current\" size=\"%zu\"/>\n<system type=\"max\" size=\"%zu\"/>\n"

@@ -30,7 +30,7 @@ static uint64_t guard_random(void)
 /* 1 to `most`. */
 static uint32_t guard_draw(uint64_t most) { return (uint32_t)(((guard_random() >> 32) * most) >> 32) + 1; }
 
-COLD bool guard_consider(uint32_t interval)
+RARE bool guard_consider(uint32_t interval)
 {
     /* The thread's first is drawn so that it is as likely as if the count had begun before the thread. */
     if (thread_sample.left != 0 && (thread_sample.left = guard_draw(interval) - 1) != 0)
@@ -145,7 +145,7 @@ static void slot_close(struct guard_slot *slot)
 
 /* ---- blocks ---- */
 
-SLOW void *guard_allocate(size_t alignment, size_t size, const void *caller, bool *zero)
+LAST SLOW void *guard_allocate(size_t alignment, size_t size, const void *caller, bool *zero)
 {
     size_t page = os_page_size;
     if (size > page || alignment > page || load_acquire(guard.bytes) == 0)
@@ -179,7 +179,7 @@ static bool is_filled(const unsigned char *bytes, size_t size)
     return size == 0 || (bytes[0] == guard.filler && memcmp(bytes, bytes + 1, size - 1) == 0);
 }
 
-SLOW bool guard_release(void *p, const void *caller)
+LAST SLOW bool guard_release(void *p, const void *caller)
 {
     struct guard_slot *slot = slot_at((uintptr_t)p);
     uint64_t word = SLOT_WORD(SLOT_LIVE, NULL);
@@ -199,7 +199,7 @@ SLOW bool guard_release(void *p, const void *caller)
     return true;
 }
 
-static enum guard_verdict guard_look_up(const void *p)
+LAST static enum guard_verdict guard_look_up(const void *p)
 {
     const struct guard_slot *slot = slot_at((uintptr_t)p);
     enum guard_state state = slot ? slot_state(slot) : SLOT_FREE;
@@ -215,7 +215,7 @@ static size_t guard_size(const void *p) { return slot_at((uintptr_t)p)->size; }
 /* ---- the pool ---- */
 
 /* Closes the whole pool by markers. Tried on its first page, so that locked memory is not filled in vain. */
-COLD bool pool_mark(uintptr_t base, size_t bytes)
+RARE bool pool_mark(uintptr_t base, size_t bytes)
 {
     if (os_commit(base, os_page_size) && os_guard_install(base, os_page_size) && os_commit(base, bytes) &&
         os_guard_install(base, bytes))
@@ -225,7 +225,7 @@ COLD bool pool_mark(uintptr_t base, size_t bytes)
     return false;
 }
 
-COLD bool pool_create(void)
+RARE bool pool_create(void)
 {
     unwind_init();
     size_t count = load_relaxed(guard.slots_wanted), bytes = (2 * count + 1) * os_page_size;
@@ -248,7 +248,7 @@ COLD bool pool_create(void)
     return true;
 }
 
-COLD void guard_sample(uint32_t interval)
+RARE void guard_sample(uint32_t interval)
 {
     bool ready = load_acquire(guard.bytes) != 0;
     if (interval != 0 && !ready) {
@@ -266,7 +266,7 @@ COLD void guard_sample(uint32_t interval)
     thread_slow(SLOW_SAMPLE, ready && interval != 0);
 }
 
-COLD struct guard_totals guard_totals(void)
+RARE struct guard_totals guard_totals(void)
 {
     if (load_acquire(guard.bytes) == 0)
         return (struct guard_totals){0};
@@ -285,7 +285,7 @@ COLD struct guard_totals guard_totals(void)
 
 /* The order in which slots were freed is lost where the queue is made anew. What threads that do not exist here had
    in hand is closed, and goes back. */
-COLD void guard_after_fork(void)
+RARE void guard_after_fork(void)
 {
     bool broken = lock_break_in_child(&guard.lock);
     guard_report_after_fork();

@@ -68,7 +68,7 @@ static struct {
 
 /* Samples one block in `interval` from now on, or none (0). Makes the pool and takes SIGSEGV when it is first asked for;
    without memory for it, nothing is sampled, and a line says so. */
-COLD void guard_sample(uint32_t interval);
+RARE void guard_sample(uint32_t interval);
 
 /* Is the next request of this thread to be sampled? Counts it. For allocations of at most CLASS_MAX. */
 static bool guard_is_due(size_t size);
@@ -91,18 +91,18 @@ static enum guard_verdict guard_look_up(const void *p);
 static size_t guard_size(const void *p);
 
 /* Says "brim: BUG: POINTER" and whatever is known of the block at `p`, which is in the pool, and aborts. */
-_Noreturn COLD void guard_fatal(const char *bug, const void *p, const void *caller);
+_Noreturn RARE void guard_fatal(const char *bug, const void *p, const void *caller);
 /* Takes SIGSEGV: a fault in the pool is reported, and then left to what the program had installed before, or to the
    kernel; any other goes there at once. */
-COLD void guard_take_faults(void);
-COLD void guard_report_after_fork(void);
+RARE void guard_take_faults(void);
+RARE void guard_report_after_fork(void);
 
 struct guard_totals {
     size_t slots, live, open_peak, taken;
     size_t metadata_bytes;
 };
-COLD struct guard_totals guard_totals(void);
-COLD void guard_after_fork(void);
+RARE struct guard_totals guard_totals(void);
+RARE void guard_after_fork(void);
 VALIDITY bool guard_valid(void);
 
 #endif

@@ -12,12 +12,12 @@
 #include <ucontext.h>
 #include <unistd.h>
 
-static struct {
+static __attribute__((section(".bss.last"))) struct {
     struct lock lock; /* RANK_REPORT: one report at a time; all below but `previous` */
     struct print out; /* not on the stack: an alternate signal stack may be small */
     struct stack here;
     struct sigaction previous; /* set before the handler is, and then constant */
-} report = {.lock = {.rank = RANK_REPORT}};
+} report;
 
 /* ---- text ---- */
 
@@ -56,7 +56,7 @@ static const struct guard_slot *slot_near(uintptr_t address)
 static const char *plural(size_t count) { return count == 1 ? "" : "s"; }
 
 /* "8 bytes into the block of 100 bytes" */
-COLD void report_place(const struct guard_slot *slot, uintptr_t address)
+RARE void report_place(const struct guard_slot *slot, uintptr_t address)
 {
     uintptr_t start = slot_block(slot);
     size_t size = slot->size, bytes;
@@ -84,7 +84,7 @@ static void report_stack(const char *what, int32_t thread, const struct stack *s
 }
 
 /* What is known of the block. Written before the present stack is looked at, which may be in a bad way. */
-COLD void report_history(const struct guard_slot *slot)
+RARE void report_history(const struct guard_slot *slot)
 {
     if (slot) {
         report_stack("allocated", slot->allocated_by, &slot->allocation);
@@ -93,7 +93,7 @@ COLD void report_history(const struct guard_slot *slot)
     print_flush(&report.out);
 }
 
-COLD void report_finish(const char *done)
+RARE void report_finish(const char *done)
 {
     report_stack(done, os_thread(), &report.here);
     print_flush(&report.out);
@@ -124,7 +124,7 @@ static uintptr_t damage(const struct guard_slot *slot)
     return (uintptr_t)&page[i];
 }
 
-_Noreturn COLD void guard_fatal(const char *bug, const void *p, const void *caller)
+_Noreturn RARE void guard_fatal(const char *bug, const void *p, const void *caller)
 {
     if (report_begin()) {
         print(&report.out, "brim: %s: %p\n", bug, p);
@@ -175,7 +175,7 @@ static const char *fault_access(const ucontext_t *context)
 }
 
 /* False if nothing is wrong with the access that we know of. */
-COLD bool fault_report(uintptr_t address, const ucontext_t *context)
+RARE bool fault_report(uintptr_t address, const ucontext_t *context)
 {
     const struct guard_slot *slot = slot_near(address);
     const char *bug = "access of memory that is no block's";
@@ -201,7 +201,7 @@ COLD bool fault_report(uintptr_t address, const ucontext_t *context)
 }
 
 /* Does with a signal what the kernel would have done with it if we had not been there. */
-COLD void fault_hand_on(int number, siginfo_t *info, void *context)
+RARE void fault_hand_on(int number, siginfo_t *info, void *context)
 {
     const struct sigaction *previous = &report.previous;
     bool sent = info->si_code <= 0; /* by somebody, not by a fault */
@@ -237,15 +237,16 @@ static void fault_take(int number, siginfo_t *info, void *context)
     errno = saved_errno;
 }
 
-COLD void guard_take_faults(void)
+RARE void guard_take_faults(void)
 {
+    report.lock.rank = RANK_REPORT;
     sigaction(SIGSEGV, NULL, &report.previous);
     struct sigaction take = {.sa_sigaction = fault_take,
                              .sa_flags = SA_SIGINFO | SA_ONSTACK | (report.previous.sa_flags & SA_RESTART)};
     sigaction(SIGSEGV, &take, NULL);
 }
 
-COLD void guard_report_after_fork(void)
+RARE void guard_report_after_fork(void)
 {
     if (lock_break_in_child(&report.lock))
         report.out.length = 0; /* what the other thread had to say is the parent's */

@@ -1,7 +1,7 @@
 /* hardened.c: see hardened.h. */
 #include "hardened.h"
 
-COLD void hardened_start(uint8_t features)
+RARE void hardened_start(uint8_t features)
 {
     if (features == load_relaxed(hardened_features))
         return;
@@ -76,14 +76,14 @@ static bool slab_is_of_before(const struct slice *slab)
     return (slab->features ^ load_relaxed(hardened_features)) & ~HARDENED_GUARD;
 }
 
-COLD bool hardened_block_is_free(const struct slice *slab, const void *block)
+RARE bool hardened_block_is_free(const struct slice *slab, const void *block)
 {
     uint64_t mark = QUARANTINE_MARK((uintptr_t)block - slab_start(slab));
     return *(const block_word *)block * process_key.decode == mark &&
            (slab_is_of_before(slab) || quarantine_contains(block, NULL));
 }
 
-COLD void release_of_before(struct slice *slab, void *block)
+RARE void release_of_before(struct slice *slab, void *block)
 {
     if (slab_lists_contain(slab, block) || hardened_block_is_free(slab, block))
         diag_fatal("double free", block);
@@ -201,7 +201,7 @@ static size_t hardened_slices(size_t size)
     return ((size + SLICE_SIZE - 1) >> SLICE_SHIFT) + (hardened_has(HARDENED_GUARD) ? 1 : 0);
 }
 
-static void hardened_medium_begin(struct slice *head, size_t size)
+LAST static void hardened_medium_begin(struct slice *head, size_t size)
 {
     head->features = load_relaxed(hardened_features);
     if (head->features & HARDENED_GUARD && !os_guard(medium_guard(head), SLICE_SIZE))
@@ -210,7 +210,7 @@ static void hardened_medium_begin(struct slice *head, size_t size)
         medium_fit(head, size);
 }
 
-static bool hardened_medium_end(struct slice *head)
+LAST static bool hardened_medium_end(struct slice *head)
 {
     medium_unfit(head);
     if (head->features & HARDENED_ZERO)
@@ -218,7 +218,7 @@ static bool hardened_medium_end(struct slice *head)
     return !(head->features & HARDENED_GUARD) || os_unguard(medium_guard(head), SLICE_SIZE);
 }
 
-static bool hardened_medium_resize(struct slice *head, size_t size)
+LAST static bool hardened_medium_resize(struct slice *head, size_t size)
 {
     size_t behind = head->features & HARDENED_GUARD ? 1 : 0, length = run_length(head), usable = head->usable;
     size_t slices = ((size + SLICE_SIZE - 1) >> SLICE_SHIFT) + behind;

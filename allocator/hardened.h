@@ -25,7 +25,7 @@
 static _Atomic bool hardened_ever = OPTION_DEFAULT(hardened);
 
 /* Sets the features, once, by the library's constructor. */
-COLD void hardened_start(uint8_t features);
+RARE void hardened_start(uint8_t features);
 /* A block of `class` at least, or NULL if the arena's open slab has none; zero if `zero` says so. */
 INLINE void *hardened_pop(struct arena *arena, unsigned class, bool *zero);
 /* Readies a block of a slab, wherever it came from, for the program. True if it is zero. */
@@ -34,7 +34,7 @@ static bool hardened_hand_out(struct slice *slab, void *block);
    it is not one to a block that may be live. */
 INLINE bool hardened_release(void *p, unsigned char fill);
 /* Does the block's first word say that it waits? */
-COLD bool hardened_block_is_free(const struct slice *slab, const void *block);
+RARE bool hardened_block_is_free(const struct slice *slab, const void *block);
 
 /* Medium blocks: how many slices to ask for; the run is there, or has features and is about to be released (false: it
    must not be). */

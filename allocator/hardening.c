@@ -9,4 +9,4 @@ static void hardening_init(void)
     canary_key.factor = os_random() | 1;
 }
 
-COLD void hardening_after_fork(void) { chance_state = 0; }
+RARE void hardening_after_fork(void) { chance_state = 0; }

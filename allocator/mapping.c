@@ -189,7 +189,7 @@ static void canary_take(const struct mapping *mapping, uintptr_t pointer)
 }
 
 /* Makes a freed mapping inaccessible, and unmaps one that was freed before in its place. False if it is not kept. */
-COLD bool mapping_retire(const struct mapping *mapping, uintptr_t pointer)
+RARE bool mapping_retire(const struct mapping *mapping, uintptr_t pointer)
 {
     if (mapping->length > RETIRED_LENGTH_MAX || !os_guard(mapping->base, mapping->length))
         return false;
@@ -209,7 +209,7 @@ COLD bool mapping_retire(const struct mapping *mapping, uintptr_t pointer)
     return true;
 }
 
-COLD bool mapping_is_retired(const void *p)
+RARE bool mapping_is_retired(const void *p)
 {
     bool found = false;
     lock_acquire(&mappings.lock);
@@ -392,7 +392,7 @@ static void table_count(size_t *used, size_t *count, size_t *bytes)
     }
 }
 
-COLD void mapping_after_fork(void)
+RARE void mapping_after_fork(void)
 {
     if (lock_break_in_child(&mappings.lock))
         table_count(&mappings.used, &mappings.totals.count, &mappings.totals.bytes);

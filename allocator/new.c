@@ -210,7 +210,7 @@ static void *request_retry(const struct request *request)
     }
 }
 
-_Noreturn COLD void throw_bad_alloc(const void *caller)
+_Noreturn RARE void throw_bad_alloc(const void *caller)
 {
     __typeof__(&_ZSt17__throw_bad_allocv) throw_it = RUNTIME_FIND(_ZSt17__throw_bad_allocv, caller);
     if (throw_it)
@@ -219,7 +219,7 @@ _Noreturn COLD void throw_bad_alloc(const void *caller)
     abort();
 }
 
-COLD void *new_or_throw(size_t size, size_t alignment, const void *caller)
+RARE void *new_or_throw(size_t size, size_t alignment, const void *caller)
 {
     struct request request = {.size = size, .alignment = alignment, .caller = caller};
     void *p = request_retry(&request);
@@ -228,7 +228,7 @@ COLD void *new_or_throw(size_t size, size_t alignment, const void *caller)
     return p;
 }
 
-COLD void *new_or_null(size_t size, size_t alignment, const void *caller)
+RARE void *new_or_null(size_t size, size_t alignment, const void *caller)
 {
     struct request request = {.size = size, .alignment = alignment, .caller = caller};
     return call_guarded(request_retry, &request);
@@ -240,13 +240,13 @@ static void *request_replaced(const struct request *request)
                                         : request->replacement(request->size);
 }
 
-COLD void *replaced_or_null(void *(*replacement)(size_t), size_t size)
+RARE void *replaced_or_null(void *(*replacement)(size_t), size_t size)
 {
     struct request request = {.size = size, .replacement = replacement};
     return call_guarded(request_replaced, &request);
 }
 
-COLD void *aligned_replaced_or_null(void *(*replacement)(size_t, size_t), size_t size, size_t alignment)
+RARE void *aligned_replaced_or_null(void *(*replacement)(size_t, size_t), size_t size, size_t alignment)
 {
     struct request request = {.size = size, .alignment = alignment, .aligned_replacement = replacement};
     return call_guarded(request_replaced, &request);

@@ -130,7 +130,7 @@ COLD void setting_take(enum option option, enum option_source source, struct tex
 /* ---- the three forms ---- */
 
 /* GLIBC_TUNABLES: name=value pairs, separated by colons. A part without a value is passed over. */
-COLD void tunables_read(const char *tunables)
+RARE void tunables_read(const char *tunables)
 {
     static const char prefix[] = "glibc.malloc.";
     while (*tunables != '\0') {
@@ -170,7 +170,7 @@ COLD void variable_read(const char *variable)
     }
 }
 
-COLD void help_print(void)
+RARE void help_print(void)
 {
     struct print out = {.fd = STDERR_FILENO};
     print(&out, "brim: options. Each is BRIM_<NAME> in the environment; glibc's names and tunables work, too.\n");

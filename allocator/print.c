@@ -7,7 +7,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-COLD void print_flush(struct print *out)
+RARE void print_flush(struct print *out)
 {
     int saved_errno = errno;
     for (size_t at = 0; at < out->length;) {
@@ -22,7 +22,7 @@ COLD void print_flush(struct print *out)
     errno = saved_errno;
 }
 
-COLD void print(struct print *out, const char *format, ...)
+RARE void print(struct print *out, const char *format, ...)
 {
     int saved_errno = errno;
     for (int attempt = 0; attempt < 2; attempt++) {

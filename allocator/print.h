@@ -14,6 +14,6 @@ struct print {
 /* Appends; writes what is there when the buffer is full. One call's text is at most the buffer. Keeps errno. */
 __attribute__((format(printf, 2, 3))) COLD void print(struct print *out, const char *format, ...);
 /* Writes the rest. A descriptor that takes no more loses it: nobody is left to tell. Keeps errno. */
-COLD void print_flush(struct print *out);
+RARE void print_flush(struct print *out);
 
 #endif

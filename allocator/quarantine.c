@@ -15,7 +15,7 @@ static size_t quarantine_place(const struct slice *slab)
 }
 
 /* With errno kept, as the release has it. */
-COLD void block_give_back_slow(struct arena *arena, struct slice *slab, void *block, uintptr_t offset, bool mine)
+RARE void block_give_back_slow(struct arena *arena, struct slice *slab, void *block, uintptr_t offset, bool mine)
 {
     int saved_errno = errno;
     if (mine)
@@ -42,7 +42,7 @@ INLINE void quarantine_end(struct arena *arena, void *block)
     block_give_back(arena, slab, block, offset);
 }
 
-COLD bool quarantine_contains(const void *block, const _Atomic(void *) *except)
+RARE bool quarantine_contains(const void *block, const _Atomic(void *) *except)
 {
     for (uint32_t id = arena_count(); id > 0; id--) {
         const struct quarantine *quarantine = load_acquire(arena_by_id(id)->quarantine);
@@ -53,7 +53,7 @@ COLD bool quarantine_contains(const void *block, const _Atomic(void *) *except)
     return false;
 }
 
-COLD struct quarantine *quarantine_create(struct arena *arena)
+RARE struct quarantine *quarantine_create(struct arena *arena)
 {
     struct quarantine *quarantine = arena_metadata(sizeof *quarantine);
     store_release(arena->quarantine, quarantine);
@@ -62,7 +62,7 @@ COLD struct quarantine *quarantine_create(struct arena *arena)
 
 /* The first word of a block that is being freed was a mark or a link: by what it was before, is the block free? The
    program may have copied the word. */
-COLD void quarantine_judge(struct slice *slab, const void *block, uint64_t found, const void *before,
+RARE void quarantine_judge(struct slice *slab, const void *block, uint64_t found, const void *before,
                            const _Atomic(void *) *place)
 {
     uint64_t mark = QUARANTINE_MARK((uintptr_t)block - slab_start(slab));

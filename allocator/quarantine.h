@@ -31,7 +31,7 @@ INLINE bool quarantine_put(struct arena *arena, struct slice *slab, void *block,
 /* Ends a block's wait. Fatal if its first word has changed. */
 INLINE void quarantine_end(struct arena *arena, void *block);
 /* Is the block in a quarantine, in another place than `except`? */
-COLD bool quarantine_contains(const void *block, const _Atomic(void *) *except);
+RARE bool quarantine_contains(const void *block, const _Atomic(void *) *except);
 /* Its thread is done with the arena: all blocks go back. */
 static void quarantine_flush(struct arena *arena);
 /* Frees a block of a slab, whoever owns that. */

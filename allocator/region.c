@@ -350,7 +350,7 @@ static struct region *region_of(const void *p)
     return NULL;
 }
 
-COLD bool region_is_free(struct region *region, const struct slice *slice)
+RARE bool region_is_free(struct region *region, const struct slice *slice)
 {
     size_t index = slice_index(region, slice), count = load_acquire(region->count);
     bool is_free = false;

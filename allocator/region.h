@@ -182,9 +182,9 @@ static void region_release(struct slice *head);
 /* Grows or shrinks a RUN_MEDIUM in place to `slices`; false if the neighbour is not free or too small. */
 static bool region_resize(struct slice *head, size_t slices);
 /* Is the slice part of a free run? Walks the region; takes its lock. For the diagnosis of a program's bug. */
-COLD bool region_is_free(struct region *region, const struct slice *slice);
+RARE bool region_is_free(struct region *region, const struct slice *slice);
 /* Are these bytes somebody else's part of the break, between our slices or above them? Takes the break lock. */
-COLD bool region_is_foreign(uintptr_t from, size_t bytes);
+RARE bool region_is_foreign(uintptr_t from, size_t bytes);
 /* How many bytes of free memory may stay with us in slabs before their pages are given back. SIZE_MAX: all. */
 static size_t region_purge_budget(void);
 /* malloc_trim: gives back every free run's pages and the top above `pad` bytes. True if anything went back. */

@@ -209,7 +209,7 @@ COLD bool break_grow(struct region *region, size_t slices, size_t pad)
 }
 
 /* Opens more of a reserved region. Break lock. */
-COLD bool reserve_grow(struct region *region, size_t slices, size_t pad)
+RARE bool reserve_grow(struct region *region, size_t slices, size_t pad)
 {
     size_t count = load_relaxed(region->count), top = region_top(region);
     size_t lacking = slices > top ? slices - top : 0;
@@ -231,7 +231,7 @@ COLD bool reserve_grow(struct region *region, size_t slices, size_t pad)
     return true;
 }
 
-COLD bool region_is_foreign(uintptr_t from, size_t bytes)
+RARE bool region_is_foreign(uintptr_t from, size_t bytes)
 {
     struct region *region = &regions[0];
     uintptr_t to;
@@ -354,7 +354,7 @@ static size_t trim_threshold_now(struct region *region)
 }
 
 /* Lowers the break, if it is still where we left it, to `pad` bytes above the last live slice. Break lock. */
-COLD bool break_trim(struct region *region, size_t pad)
+RARE bool break_trim(struct region *region, size_t pad)
 {
     if (break_left_to_others(region) || os_break() != region->end)
         return false;
@@ -399,7 +399,7 @@ COLD bool break_trim(struct region *region, size_t pad)
 }
 
 /* Gives the dirty slices of the oldest free run back, if there are more than `keep`. How many went back. */
-static size_t region_purge_oldest(struct region *region, size_t keep)
+LAST static size_t region_purge_oldest(struct region *region, size_t keep)
 {
     lock_acquire(&region->lock);
     uint32_t index = region->age_oldest;
@@ -521,7 +521,7 @@ static bool region_trim_all(size_t pad)
 
 /* ---- fork ---- */
 
-COLD void region_after_fork(void)
+RARE void region_after_fork(void)
 {
     size_t count = load_relaxed(region_count);
     if (lock_break_in_child(&regions_lock) && count < REGION_MAX)

@@ -65,7 +65,7 @@ static void slab_note_hollow(struct slice *slab, uint64_t before, uint64_t after
 static bool slab_block_is_unformed(const struct slice *slab, size_t number);
 
 /* The same as when a block is handed out again: of a slab of which all blocks are free, nothing was written to. */
-COLD void slab_check_zero(struct slice *slab)
+RARE void slab_check_zero(struct slice *slab)
 {
     const struct size_class *row = slab_class(slab);
     for (size_t i = 0; i < row->capacity; i++) {
@@ -360,7 +360,7 @@ static uint64_t slab_idle_pages(const struct slice *slab, const uint64_t *bits)
 
 /* Makes the free list anew, in address order, without the blocks that start in `pages`, which become unformed. A page
    in which no block starts can be idle while the block that covers it stays on the list: it stays formed. */
-static void slab_unform(struct slice *slab, uint64_t pages, const uint64_t *bits)
+LAST static void slab_unform(struct slice *slab, uint64_t pages, const uint64_t *bits)
 {
     const struct size_class *row = slab_class(slab);
     uint64_t head = LINK_EMPTY, unformed = 0;
@@ -388,7 +388,7 @@ static void slab_unform(struct slice *slab, uint64_t pages, const uint64_t *bits
     store_release(slab->head, head);
 }
 
-static size_t slab_purge(struct slice *slab)
+LAST static size_t slab_purge(struct slice *slab)
 {
     if (slab_free_count(slab) == 0)
         return 0;

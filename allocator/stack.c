@@ -25,7 +25,7 @@ SLOW void stack_capture(struct stack *stack, const void *caller)
     stack_capture_from(stack, frame);
 }
 
-COLD void stack_print(struct print *out, const struct stack *stack)
+RARE void stack_print(struct print *out, const struct stack *stack)
 {
     uint32_t count = load_acquire(stack->count);
     for (uint32_t i = 0; i < count; i++) {

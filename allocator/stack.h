@@ -18,6 +18,6 @@ static void stack_capture(struct stack *stack, const void *caller);
 /* The stack that begins with `frame`. */
 static void stack_capture_from(struct stack *stack, struct frame frame);
 /* A line for each frame: its address, module and offset, symbol. Takes the loader's lock. */
-COLD void stack_print(struct print *out, const struct stack *stack);
+RARE void stack_print(struct print *out, const struct stack *stack);
 
 #endif

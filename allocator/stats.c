@@ -46,7 +46,7 @@ static void count_free_run(size_t slices, struct region_statistics *out)
     group->bytes += bytes;
 }
 
-COLD void region_statistics(struct region *region, struct region_statistics *out)
+RARE void region_statistics(struct region *region, struct region_statistics *out)
 {
     memset(out, 0, sizeof *out);
     lock_acquire(&region->growth);
@@ -87,7 +87,7 @@ COLD void region_statistics(struct region *region, struct region_statistics *out
     lock_release(&region->growth);
 }
 
-COLD size_t statistics_run_bytes(const struct region_statistics *statistics)
+RARE size_t statistics_run_bytes(const struct region_statistics *statistics)
 {
     size_t bytes = 0;
     for (unsigned i = 0; i < RUN_GROUPS; i++)
@@ -95,7 +95,7 @@ COLD size_t statistics_run_bytes(const struct region_statistics *statistics)
     return bytes;
 }
 
-COLD size_t statistics_pieces(const struct region_statistics *statistics)
+RARE size_t statistics_pieces(const struct region_statistics *statistics)
 {
     size_t pieces = statistics->unformed_slabs + (statistics->margin != 0 && statistics->top == statistics->margin);
     for (unsigned i = 0; i < RUN_GROUPS; i++)
@@ -103,7 +103,7 @@ COLD size_t statistics_pieces(const struct region_statistics *statistics)
     return pieces;
 }
 
-COLD size_t statistics_free(const struct region_statistics *statistics)
+RARE size_t statistics_free(const struct region_statistics *statistics)
 {
     return statistics_run_bytes(statistics) + statistics->small_free_bytes + statistics->unformed_bytes +
            statistics->margin;
@@ -131,7 +131,7 @@ static void stats_add_region(struct brim_stats *stats, const struct region_stati
     }
 }
 
-COLD void stats_gather(struct brim_stats *stats)
+RARE void stats_gather(struct brim_stats *stats)
 {
     static_assert(CLASS_COUNT <= BRIM_STATS_CLASSES, "there is a row for each class");
     memset(stats, 0, sizeof *stats);
@@ -239,7 +239,7 @@ static const char *limit_text(size_t limit, char text[static 24])
     return text;
 }
 
-COLD void print_text(struct print *out, const struct brim_stats *stats)
+RARE void print_text(struct print *out, const struct brim_stats *stats)
 {
     char limit[24];
     print(out, "brim: statistics of process %d, in bytes\n", (int)getpid());
@@ -274,7 +274,7 @@ COLD void print_text(struct print *out, const struct brim_stats *stats)
 
 /* ---- JSON ---- */
 
-COLD void print_json(struct print *out, const struct brim_stats *stats)
+RARE void print_json(struct print *out, const struct brim_stats *stats)
 {
     print(out,
           "{\"pid\":%d,\"heap\":{\"bytes\":%zu,\"peak\":%zu,\"live\":%zu,\"free\":%zu,\"free_dirty\":%zu,"
@@ -341,7 +341,7 @@ static struct {
 
 static int stats_report_format(void) { return load_relaxed(exit_report.format); }
 
-COLD void stats_report_at_exit(int format)
+RARE void stats_report_at_exit(int format)
 {
     enum { OUT_OF_THE_WAY = 100 }; /* programs that expect the lowest free number shall find it */
     int saved_errno = errno;

@@ -33,15 +33,15 @@ struct region_statistics {
     struct run_count free_runs[RUN_GROUPS];
 };
 
-COLD void region_statistics(struct region *region, struct region_statistics *out);
+RARE void region_statistics(struct region *region, struct region_statistics *out);
 /* Bytes in free runs, and how many pieces of free memory there are beside the blocks on free lists. */
-COLD size_t statistics_run_bytes(const struct region_statistics *statistics);
-COLD size_t statistics_pieces(const struct region_statistics *statistics);
+RARE size_t statistics_run_bytes(const struct region_statistics *statistics);
+RARE size_t statistics_pieces(const struct region_statistics *statistics);
 /* Free bytes of all kinds. */
-COLD size_t statistics_free(const struct region_statistics *statistics);
+RARE size_t statistics_free(const struct region_statistics *statistics);
 
 /* BRIM_STATS: 0, BRIM_STATS_TEXT or BRIM_STATS_JSON when the program ends. */
-COLD void stats_report_at_exit(int format);
+RARE void stats_report_at_exit(int format);
 static int stats_report_format(void);
 
 #endif

@@ -81,7 +81,7 @@ struct header {
     } table[];
 };
 
-COLD void unwind_init(void)
+RARE void unwind_init(void)
 {
     const ElfW(Phdr) *headers = (const ElfW(Phdr) *)getauxval(AT_PHDR);
     size_t count = headers ? getauxval(AT_PHNUM) : 0;
@@ -186,7 +186,7 @@ static void skip(struct reader *reader)
 }
 
 /* Runs instructions until the address of the row is beyond `code`; begins at `address`. False if one is unknown. */
-static bool run(struct reader *reader, const struct common *common, uintptr_t address, uintptr_t code, struct row *row)
+LAST static bool run(struct reader *reader, const struct common *common, uintptr_t address, uintptr_t code, struct row *row)
 {
     enum { REMEMBERED = 8 };
     struct row remembered[REMEMBERED];
@@ -323,7 +323,7 @@ static bool saved_read(struct saved saved, uintptr_t address, uintptr_t *value)
     return saved.rule != RULE_UNKNOWN;
 }
 
-static bool unwind_step(struct frame *frame)
+LAST static bool unwind_step(struct frame *frame)
 {
     enum { FRAME_MOST = 16 << 20 }; /* no frame is so large: a base register that holds something else */
     struct row row;

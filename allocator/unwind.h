@@ -27,7 +27,7 @@ struct frame {
 };
 
 /* Learns where the program's own frame information is. Called before any unwinding. */
-COLD void unwind_init(void);
+RARE void unwind_init(void);
 /* UNWIND_HERE(frame) fills in the frame of the function that it stands in. */
 /* Makes `frame` its caller's. False if that is not known, or there is none. */
 static bool unwind_step(struct frame *frame);

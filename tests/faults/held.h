@@ -137,7 +137,7 @@ static void expect_nothing_left(void)
             length = run_length(head);
             check(run_kind(head) == RUN_FREE || run_kind(head) == RUN_FOREIGN);
         }
-        known += dirty_bytes_of(region->capacity) + align_up(region->capacity * sizeof(struct slice), os_page_size);
+        known += map_reservation(region->capacity);
         known += region->is_break ? 0 : (region->capacity << SLICE_SHIFT) + SLICE_SIZE;
     }
     const struct mapping_table *table = load_relaxed(mappings.table);

@@ -10,6 +10,17 @@ static void *out_of_memory(void)
     return NULL;
 }
 
+/* ---- a heap in place of this one ---- */
+
+/* Does brim_heap_use say so? No heap keeps an alignment beyond a slice in all its processes. */
+static bool takes_from_heap(size_t alignment) { return thread_heap && alignment <= SLICE_SIZE; }
+
+COLD void *heap_take(size_t alignment, size_t size, enum contents *contents)
+{
+    *contents = CONTENTS_UNKNOWN;
+    return heap_allocate(thread_heap, size, alignment, false);
+}
+
 /* ---- runs: medium blocks ---- */
 
 static size_t slices_for(size_t size) { return (size + SLICE_SIZE - 1) >> SLICE_SHIFT; }
@@ -45,6 +56,8 @@ static bool reaches_threshold(size_t request)
    each of the two ways to get more is the other's fallback. */
 SLOW void *large_allocate(size_t alignment, size_t size, enum contents *contents)
 {
+    if (unlikely(takes_from_heap(alignment)))
+        return heap_take(alignment, size, contents);
     process_init_once();
     size_t reach = glibc_request(alignment, size);
     if (reach > REQUEST_MAX)
@@ -169,6 +182,8 @@ LAST SLOW void *hardened_allocate_small(size_t size)
 /* The slow path of every allocation that fits a class. `caller`: whose stack it is if the block is sampled. */
 SLOW void *small_allocate(unsigned class, size_t alignment, size_t size, const void *caller, enum contents *contents)
 {
+    if (unlikely(takes_from_heap(alignment)))
+        return heap_take(alignment, size, contents);
     bool clean = false;
     void *sampled = guard_is_due(size) ? guard_allocate(alignment, size, caller, &clean) : NULL;
     if (unlikely(sampled)) {
@@ -288,7 +303,8 @@ enum block_kind {
     BLOCK_SLAB,
     BLOCK_MEDIUM,
     BLOCK_MAPPING,
-    BLOCK_GUARDED
+    BLOCK_GUARDED,
+    BLOCK_HEAP
 };
 
 struct block {
@@ -311,7 +327,9 @@ static struct block block_look_up(const void *p)
             return (struct block){BLOCK_MAPPING, NULL};
         if (mapping_is_retired(p))
             return (struct block){BLOCK_FREE, NULL};
-        return (struct block){mapping_contains(p) ? BLOCK_INTERIOR : BLOCK_FOREIGN, NULL};
+        if (mapping_contains(p))
+            return (struct block){BLOCK_INTERIOR, NULL};
+        return (struct block){heap_of(p) ? BLOCK_HEAP : BLOCK_FOREIGN, NULL};
     }
     struct slice *slice = slab_head(&region->map[((uintptr_t)p - region->base) >> SLICE_SHIFT]);
     struct block block = {BLOCK_INVALID, slice};
@@ -398,6 +416,7 @@ static size_t block_usable_size(struct block block, const void *p)
         return block.slice->features == 0 ? run_length(block.slice) << SLICE_SHIFT : block.slice->usable;
     case BLOCK_FOREIGN: return foreign_usable_size(p);
     case BLOCK_GUARDED: return guard_size(p);
+    case BLOCK_HEAP: return heap_usable_size(heap_of(p), p);
     default: return mapping_usable_size(p);
     }
 }
@@ -467,6 +486,7 @@ SLOW void release_usual(void *p)
         if (trim_threshold != 0 && !region_policy.trim_explicit)
             store_relaxed(region_policy.trim_threshold, trim_threshold);
         break;
+    case BLOCK_HEAP: heap_release(heap_of(p), p); break;
     case BLOCK_FOREIGN:
         if (!foreign_is_block(p))
             block_refuse(BLOCK_FOREIGN, p, NULL);
@@ -591,9 +611,18 @@ static void alloc_release_aligned_sized(void *p, size_t alignment, size_t size)
 
 /* ---- resize, usable size, ownership ---- */
 
+/* Where a block that moves stays in its heap, though another is in use. */
+COLD void *allocate_beside_heap(size_t size)
+{
+    struct brim_heap *used = brim_heap_use(NULL);
+    void *p = alloc_allocate(size);
+    brim_heap_use(used);
+    return p;
+}
+
 static void *resize_by_copy(void *p, size_t usable, size_t size)
 {
-    void *moved = alloc_allocate(size);
+    void *moved = unlikely(thread_heap != NULL) ? allocate_beside_heap(size) : alloc_allocate(size);
     if (unlikely(!moved))
         return NULL;
     memcpy(moved, p, min_size(usable, size));
@@ -608,6 +637,8 @@ static void *alloc_resize(void *p, size_t size)
         block_fatal("invalid pointer passed to realloc", p, __builtin_return_address(0));
     if (size > REQUEST_MAX)
         return out_of_memory();
+    if (unlikely(block.kind == BLOCK_HEAP))
+        return heap_resize(heap_of(p), p, size);
     size_t usable = block_usable_size(block, p);
     bool large = size + canary_room() > CLASS_MAX;
     switch (block.kind) {
@@ -664,7 +695,7 @@ static bool alloc_owns(const void *p)
     struct region *region = region_of(p);
     if (region)
         return run_kind(slab_head(&region->map[((uintptr_t)p - region->base) >> SLICE_SHIFT])) != RUN_FOREIGN;
-    return guard_contains(p) || mapping_contains(p);
+    return guard_contains(p) || mapping_contains(p) || heap_of(p);
 }
 
 static void alloc_set_perturb(unsigned char byte)

@@ -13,6 +13,9 @@
 #include "foreign.h"
 #include "guard.h"
 #include "hardened.h"
+#include "heap.h"
+#include "mapping.h"
+#include "thread.h"
 
 /* `size` bytes aligned to BLOCK_ALIGNMENT, never NULL for size 0; NULL with errno ENOMEM if there is no memory. */
 static void *alloc_allocate(size_t size);

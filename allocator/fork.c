@@ -10,6 +10,7 @@ static void fork_child(void)
     guard_after_fork();
     arena_after_fork(thread_home);
     hardening_after_fork();
+    heap_after_fork();
 }
 
 static void fork_init(void) { pthread_atfork(NULL, NULL, fork_child); }

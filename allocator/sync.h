@@ -15,6 +15,7 @@
 
 /* Locks are taken in this order and no other. */
 enum lock_rank {
+    RANK_HEAPS,   /* handles of heaps, and the shards of their threads */
     RANK_ARENAS,  /* registry of arenas, stack of idle ones */
     RANK_ORPHANS, /* slabs that nobody owns and that have free blocks */
     RANK_REGIONS, /* registry of regions */

@@ -18,10 +18,11 @@ static void process_init_once(void)
 static void thread_choose_paths(void)
 {
     struct arena *none = (struct arena *)&arena_none, *home = thread_home ? thread_home : none;
+    struct arena *supply = thread_heap ? none : home;
     uint32_t reasons = load_relaxed(slow_reasons);
-    thread_supply = reasons == 0 ? home : none;
+    thread_supply = reasons == 0 ? supply : none;
     thread_arena = (reasons & ~(uint32_t)SLOW_ALLOCATION) == 0 ? home : none;
-    thread_sample.supply = reasons == SLOW_SAMPLE ? home : none;
+    thread_sample.supply = reasons == SLOW_SAMPLE ? supply : none;
 }
 
 static pthread_key_t exit_key;

@@ -15,6 +15,8 @@ static _Thread_local struct arena *thread_supply = (struct arena *)&arena_none; 
 static _Thread_local struct arena *thread_arena = (struct arena *)&arena_none;  /* whose slabs release pushes to */
 /* The thread's arena, or NULL. */
 static _Thread_local struct arena *thread_home;
+/* The heap that allocation goes to in place of the arena (heap.h), or NULL. Releases are as always. */
+static _Thread_local struct brim_heap *thread_heap;
 
 /* What slow paths use where sampling alone sends allocation there: what thread_supply would be, else arena_none; how
    many small allocations it is to the thread's next sample: at 0 it is one's turn, below (it goes on counting) that
@@ -28,6 +30,8 @@ static _Thread_local struct {
    SLOW_ALLOCATION names: bits. Changed by thread_slow. */
 enum { SLOW_PERTURB = 1 << 0, SLOW_HARDENED = 1 << 1, SLOW_SAMPLE = 1 << 2, SLOW_ALLOCATION = SLOW_SAMPLE };
 static _Atomic uint32_t slow_reasons = OPTION_DEFAULT(hardened) ? SLOW_HARDENED : 0;
+/* Sets the two words by what holds for this thread now. */
+static void thread_choose_paths(void);
 /* Sets or clears a reason: for the calling thread now, for others by an order. */
 static void thread_slow(uint32_t reason, bool slow);
 

@@ -14,6 +14,7 @@
 
 #include "allocator/options.c"
 #include "allocator/os.c"
+#include "allocator/os_heap.c"
 
 #include "allocator/regret.h"
 
@@ -39,6 +40,20 @@
 #include "allocator/foreign.c"
 
 #include "allocator/hardened.c"
+
+#include "allocator/heap_map.c"
+#include "allocator/heap_slab.c"
+
+#include "allocator/heap_recover.c"
+
+#include "allocator/heap_shard.c"
+
+#include "allocator/heap_check.c"
+
+#include "allocator/heap_open.c"
+
+#include "allocator/heap.c"
+
 #include "allocator/alloc.c"
 
 #include "arenas.h"
@@ -693,4 +708,85 @@ Test(alloc, unsampled)
     guard_sample(0);
     alloc_set_perturb(0);
     check(thread_supply == thread_home && thread_arena == thread_home);
+}
+
+/* ---- malloc from a heap ---- */
+
+static struct brim_heap *private_heap(void)
+{
+    struct brim_heap_options options = {.size = sizeof options, .kind = BRIM_HEAP_PRIVATE};
+    struct brim_heap *heap = brim_heap_create(&options);
+    check(heap);
+    return heap;
+}
+
+Test(alloc, a_heap_serves_a_thread_while_it_is_in_use)
+{
+    alloc_begin();
+    struct brim_heap *heap = private_heap(), *other = private_heap();
+    static const size_t sizes[] = {0, 1, 100, CLASS_MAX, CLASS_MAX + 1, 1000000, 40000000};
+    for (size_t i = 0; i < COUNT_OF(sizes); i++) {
+        char *before = alloc_allocate(sizes[i]);
+        check(before && !brim_heap_of(before));
+        check(brim_heap_use(heap) == NULL);
+        char *in_heap = alloc_allocate(sizes[i]), *zeroed = alloc_allocate_zeroed(sizes[i]),
+             *aligned = alloc_aligned(4096, sizes[i]);
+        check(brim_heap_of(in_heap) == heap && brim_heap_of(zeroed) == heap && brim_heap_of(aligned) == heap);
+        check((uintptr_t)aligned % 4096 == 0 && alloc_owns(in_heap));
+        for (size_t at = 0; at < sizes[i]; at += 1000)
+            check(zeroed[at] == 0);
+        check(!brim_heap_of(before = alloc_resize(before, sizes[i] + 50000))); /* stays where it is from */
+        alloc_release(before);
+        check(brim_heap_use(other) == heap);
+        in_heap = alloc_resize(in_heap, sizes[i] + 70000);
+        check(brim_heap_of(in_heap) == heap && alloc_usable_size(in_heap) >= sizes[i] + 70000);
+        check(brim_heap_use(NULL) == other);
+        check(brim_heap_of(in_heap = alloc_resize(in_heap, 10)) == heap);
+        before = alloc_allocate(sizes[i]);
+        check(!brim_heap_of(before));
+        alloc_release(before);
+        alloc_release_sized(in_heap, 10);
+        alloc_release(zeroed);
+        alloc_release(aligned);
+    }
+    struct brim_heap_stats stats;
+    check(brim_heap_stats(heap, &stats, sizeof stats) == 0 && stats.blocks == 0);
+    brim_heap_close(heap);
+    brim_heap_close(other);
+}
+
+Test(alloc, no_heap_serves_alignments_beyond_its_own)
+{
+    alloc_begin();
+    struct brim_heap *heap = private_heap();
+    brim_heap_use(heap);
+    char *block = alloc_aligned(MIB, 100);
+    check(block && (uintptr_t)block % MIB == 0 && !brim_heap_of(block));
+    alloc_release(block);
+    brim_heap_use(NULL);
+    brim_heap_close(heap);
+}
+
+Test(alloc, a_full_heap_is_out_of_memory)
+{
+    alloc_begin();
+    struct brim_heap_options options = {.size = sizeof options, .kind = BRIM_HEAP_PRIVATE, .limit = MIB};
+    struct brim_heap *heap = brim_heap_create(&options);
+    brim_heap_use(heap);
+    errno = 0;
+    check(!alloc_allocate(2 * MIB) && errno == ENOMEM);
+    brim_heap_use(NULL);
+    brim_heap_close(heap);
+}
+
+Test(alloc, a_block_of_a_heap_is_freed_once)
+{
+    alloc_begin();
+    struct brim_heap *heap = private_heap();
+    char *block = brim_heap_malloc(heap, 100), line[100];
+    snprintf(line, sizeof line, "brim: double free: %p", (void *)block);
+    expect_fatal(line, alloc_release(block); alloc_release(block));
+    snprintf(line, sizeof line, "brim: invalid free of an interior pointer: %p", (void *)(block + 16));
+    expect_fatal(line, alloc_release(block + 16));
+    brim_heap_close(heap);
 }

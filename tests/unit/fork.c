@@ -15,6 +15,7 @@
 
 #include "allocator/options.c"
 #include "allocator/os.c"
+#include "allocator/os_heap.c"
 
 #include "allocator/regret.h"
 
@@ -40,6 +41,20 @@
 #include "allocator/foreign.c"
 
 #include "allocator/hardened.c"
+
+#include "allocator/heap_map.c"
+#include "allocator/heap_slab.c"
+
+#include "allocator/heap_recover.c"
+
+#include "allocator/heap_shard.c"
+
+#include "allocator/heap_check.c"
+
+#include "allocator/heap_open.c"
+
+#include "allocator/heap.c"
+
 #include "allocator/alloc.c"
 
 #include "allocator/fork.c"
@@ -85,7 +100,7 @@ static void known_release_all(void)
     }
 }
 
-static void heap_check(enum step_part part)
+static void whole_heap_check(enum step_part part)
 {
     for (size_t i = 0; i < load_relaxed(region_count); i++)
         check(region_valid(&regions[i]));
@@ -103,7 +118,7 @@ static void verify(enum step_part part)
 {
     static const size_t sizes[] = {1, 100, 1000, 5000, 20000, 32768, 40000, 120000, 200000};
     void *p[COUNT_OF(sizes)];
-    heap_check(part);
+    whole_heap_check(part);
     for (size_t i = 0; i < COUNT_OF(sizes); i++) {
         check((p[i] = alloc_allocate(sizes[i])));
         *(char *)p[i] = ((char *)p[i])[sizes[i] - 1] = 1;
@@ -122,10 +137,10 @@ static void verify(enum step_part part)
         arena_free(more[i], p[i]);
         arena_retire(more[i]);
     }
-    heap_check(part);
+    whole_heap_check(part);
     thread_trim();
     region_trim_all(0);
-    heap_check(part);
+    whole_heap_check(part);
 }
 
 /* ---- operations ---- */
@@ -209,7 +224,7 @@ static void step_operation(void (*operation)(void))
         step.watched[7].size = sizeof(struct arena);
     }
     step_through(&step);
-    heap_check(STEP_SELF);
+    whole_heap_check(STEP_SELF);
 }
 
 /* ---- one thread's own slabs ---- */

@@ -35,6 +35,7 @@
 #include "alloc.c"
 #include "fork.c"
 #include "stats.c"
+#include "guide.c"
 #include "glibc.c"
 #include "malloc.c"
 #include "new.c"

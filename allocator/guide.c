@@ -6,7 +6,7 @@
 #include "region.h"
 
 static struct {
-    char magic[16]; /* changes when the words below do */
+    alignas(256) char magic[16]; /* changes when the words below do; all of them in one page */
     const void *regions, *region_count;
     const void *mapping_table; /* where its address is; NULL there: no mappings yet */
     uint32_t region_size, region_base, region_map, region_dirty, region_capacity, region_is_break;

@@ -1,0 +1,137 @@
+"""errors: what scripts/maps says where there is nothing to be told, and of kernels that tell less."""
+
+import os
+import subprocess
+import tempfile
+import unittest
+
+from support import MAPS, maps, report, running
+
+COMPILED = f"""
+55d0c0000000-55d0c0021000 rw-p 00000000 00:00 0                          [heap]
+Size:                132 kB
+Rss:                  16 kB
+Private_Clean:         4 kB
+Private_Dirty:        12 kB
+7f0000000000-7f0000400000 rw-p 00000000 00:00 0
+Size:               4096 kB
+Rss:                   0 kB
+Private_Dirty:         0 kB
+Private_Hugetlb:    2048 kB
+VmFlags: rd wr mr mw me ht
+7f0000500000-7f0000501000 r--p 00000000 08:01 42                         /tmp/a\\012b \x1b[31m (deleted)
+Size:                  4 kB
+Rss:                   4 kB
+Private_Dirty:         0 kB
+""".lstrip()
+
+
+class Errors(unittest.TestCase):
+    def expect(self, pattern, *arguments, status=1, **options):
+        out, error = maps(*arguments, status=status, **options)
+        self.assertEqual(out, "")
+        self.assertRegex(error, pattern)
+        return error
+
+    def test_arguments(self):
+        self.expect("not a process number: self", "self", status=2)
+        self.expect("not a process number: -?0", "0", status=2)
+        self.expect("PID", status=2)
+        self.assertIn("usage: scripts/maps", maps("--help")[0])
+
+    def test_no_such_process(self):
+        with subprocess.Popen(["true"]) as process:
+            process.wait()
+        self.expect(rf"^maps: there is no process {process.pid}$", process.pid)
+
+    def test_process_that_has_ended(self):
+        """Dead, and not yet waited for."""
+        with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as process:
+            process.stdin.close()
+            os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+            self.expect(rf"^maps: process {process.pid} has ended$", process.pid)
+
+    def test_process_that_ends_meanwhile(self):
+        """Its folder is there, and then nothing can be opened in it."""
+        with tempfile.TemporaryDirectory() as proc:
+            os.mkdir(f"{proc}/77")
+            self.expect(r"^maps: process 77 ended while it was read$", "--proc", proc, "77")
+
+    def test_process_that_ends_all_the_time(self):
+        """Whatever the moment, it is a table or one of the lines above, and never a traceback."""
+        outcomes = set()
+        for wait in range(30):
+            with subprocess.Popen(["sleep", str(0.03 + wait * 0.004)]) as process:
+                run = subprocess.run([MAPS, "--all", str(process.pid)], capture_output=True, text=True, check=False)
+                process.wait()
+            outcomes.add(run.returncode)
+            if run.returncode != 0:
+                self.assertRegex(run.stderr, r"^maps: [^\n]*(ended|no process)[^\n]*\n$")
+        print("statuses seen:", outcomes)
+
+    def test_the_kernels_own(self):
+        try:
+            with open("/proc/2/comm", encoding="ascii") as file:
+                name = file.read().strip()
+        except OSError:
+            name = ""
+        if name != "kthreadd":
+            self.skipTest("process 2 is no thread of the kernel here")
+        self.expect(r"^maps: process 2 \((kthreadd)\) (has no memory of its own|may not be read)", "2")
+
+    def test_permission(self):
+        if os.getuid() != 0:
+            self.expect(r"^maps: process 1 \(.*\) may not be read by this user; root may$", "1")
+            return
+        # The repository may lie where nobody else may look: the script is read by a shell of root's.
+        with running() as subject:
+            command = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "/usr/bin/python3", "-B", "-c",
+                       "import sys; sys.path.insert(0, sys.argv[1]); import maps; sys.exit(maps.main(sys.argv[2:]))"]
+            with tempfile.TemporaryDirectory() as folder:
+                os.chmod(folder, 0o755)
+                for name in ("maps.py", "maps_brim.py", "maps_svg.py"):
+                    with open(os.path.join(os.path.dirname(MAPS), name), "rb") as source:
+                        with open(os.path.join(folder, name), "wb") as copy:
+                            copy.write(source.read())
+                run = subprocess.run([*command, folder, str(subject.pid)], capture_output=True, text=True, check=False)
+        self.assertEqual(run.returncode, 1, run.stdout + run.stderr)
+        self.assertRegex(run.stderr, r"^maps: process \d+ \(.*\) may not be read by this user; root may\n$")
+
+    def test_kernel_that_tells_less(self):
+        """No Pss, no Swap, no Locked; names with anything in them; and no memory to be read."""
+        with tempfile.TemporaryDirectory() as proc:
+            os.mkdir(f"{proc}/77")
+            with open(f"{proc}/77/smaps", "w", encoding="utf-8") as file:
+                file.write(COMPILED)
+            text, _ = maps("--all", "--proc", proc, "77")
+        self.assertNotIn("\x1b", text)
+        self.assertRegex(text, r"(?m)^55d0c0000000-55d0c0021000 rw-p break region +132 KiB +16 KiB +\? +\? +12 KiB +\? +\?$")
+        self.assertRegex(text, r"(?m)^7f0000000000-7f0000400000 rw-p anonymous +4 MiB +2 MiB +\? +\? +2 MiB +\? +\?$")
+        self.assertIn("/tmp/a?b ?[31m (deleted)", text)
+        self.assertIn("could not be told apart", text)
+
+    def test_kernel_without_smaps(self):
+        with tempfile.TemporaryDirectory() as proc:
+            os.mkdir(f"{proc}/77")
+            with open(f"{proc}/77/maps", "w", encoding="utf-8") as file:
+                file.write("".join(line + "\n" for line in COMPILED.splitlines() if "-" in line.split()[0]))
+            text, _ = maps("--proc", proc, "77")
+        self.assertRegex(text, r"(?m)^break region +132 KiB( +\?){6}$")
+
+    def test_output_that_cannot_be_written(self):
+        with running() as subject:
+            self.expect("^maps: /nowhere/at-all.svg: No such file or directory$", "--svg", "/nowhere/at-all.svg",
+                        subject.pid)
+            run = subprocess.run(f"{MAPS} --json {subject.pid} >/dev/full", shell=True, capture_output=True, text=True,
+                                 check=False)
+            self.assertEqual((run.returncode, run.stderr), (1, "maps: cannot write: No space left on device\n"))
+            run = subprocess.run(f"{MAPS} --all {subject.pid} | true", shell=True, capture_output=True, check=False)
+            self.assertEqual(run.stderr, b"")
+
+    def test_many_ranges(self):
+        with running(arguments=["20000"]) as subject:
+            self.assertGreater(len(report(subject)["ranges"]), 20000)
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)

@@ -134,7 +134,8 @@ class Process:
             except FileNotFoundError:
                 text = self.read_text("maps")  # a kernel without smaps, unless it is the process that is gone
         except PermissionError:
-            raise MapsError(f"process {self.pid} ({self.program()}) may not be read by this user; root may") from None
+            advice = "" if os.geteuid() == 0 else " by this user; root may"
+            raise MapsError(f"process {self.pid} ({self.program()}) may not be read{advice}") from None
         except (FileNotFoundError, ProcessLookupError):
             raise MapsError(f"process {self.pid} ended while it was read") from None
         ranges = parse_smaps(text)
@@ -183,7 +184,7 @@ def kind_of(one):
         return "stack"
     if KERNELS.match(one.name):
         return "kernel"
-    if re.match(r"\[anon(_shmem)?:brim[\]:]", one.name):
+    if re.match(r"\[anon(_shmem)?:brim\b", one.name):
         return "brim"
     if SHARED.match(one.name):
         return "shared"
@@ -213,7 +214,8 @@ def classify(process):
     try:
         return maps_brim.mark(process, ranges), ""
     except maps_brim.Unreadable as error:
-        return ranges, f"What is brim's could not be told apart: the process's memory may not be read ({error})."
+        return maps_brim.mark_by_names(ranges), (
+            f"Not all that is brim's could be told apart: the process's memory may not be read ({error}).")
 
 
 # ---- telling ----

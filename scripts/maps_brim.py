@@ -2,6 +2,7 @@
 one object that is found by its first bytes (allocator/guide.c). A range of smaps that is brim's in part, because the
 kernel joins neighbours, is cut, and its figures are shared out by the pages that are there (/proc/PID/pagemap)."""
 
+import bisect
 import os
 import re
 import struct
@@ -9,19 +10,48 @@ from collections import Counter
 from dataclasses import dataclass, replace
 
 GUIDE_MAGIC = b"brim\xc5guide\xd7\x0e\xa3\x91\x6b\x01"
-GUIDE = struct.Struct("=16s3Q15I")
-GUIDE_WORDS = ["magic", "regions", "region_count", "mapping_table", "region_size", "region_base", "region_map",
-               "region_dirty", "region_capacity", "region_is_break", "slice_size", "slice_shift", "table_capacity",
-               "table_bytes", "table_entries", "mapping_size", "mapping_pointer", "mapping_base", "mapping_length"]
+GUIDE = struct.Struct("=16s4Q22I")
+GUIDE_WORDS = [
+    "magic", "regions", "region_count", "mapping_table", "heap_handles", "region_size", "region_base",
+    "region_map", "region_dirty", "region_capacity", "region_is_break", "slice_size", "slice_shift",
+    "table_capacity", "table_bytes", "table_entries", "mapping_size", "mapping_pointer", "mapping_base",
+    "mapping_length", "heap_size", "heap_base", "heap_limit", "heap_kind", "heap_in_use", "heap_next",
+    "unused",
+]
 SEARCHED_MOST = 64 << 20  # of one range; a guide is looked for where programs and libraries keep their data
 REGIONS_MOST = 64
+HEAPS_MOST = 1 << 16
+READ_MOST = 1 << 30
+HEAP_KINDS = {1: "private", 2: "family", 3: "file", 4: "snapshot", 5: "locked"}  # enum brim_heap_kind
+HEAP_MAGIC = b"brimheap"
 ROWS_MOST = 1 << 24
+# What a guide can say; anybody's memory can hold anything.
+ROW_SIZES, ROW_MOST, SHIFT_MOST = ("region_size", "slice_size", "mapping_size", "heap_size"), 1 << 16, 40
 PAGE = os.sysconf("SC_PAGESIZE")
+PRESENT_PAGES = re.compile(rb"[\x80-\xff]+")
 PRESENT, SWAPPED, ALONE = 0x80, 0x40, 0x01  # in the highest byte of an entry of pagemap: see proc_pid_pagemap(5)
 
 
 class Unreadable(Exception):
     """The process's memory is not to be had: no permission, or it is gone."""
+
+
+@dataclass
+class Heap:
+    """One heap of the process: its kind, where it lies, and its file if it has one."""
+
+    kind: str
+    start: int
+    end: int
+    path: str = ""
+
+    def title(self):
+        if self.kind == "snapshot":
+            return f"snapshot of {self.path}"
+        return f"file heap {self.path}" if self.path else f"{self.kind} heap at {self.start:#x}"
+
+    def facts(self):
+        return {"kind": self.kind, "start": self.start, "end": self.end, "path": self.path or None}
 
 
 @dataclass
@@ -48,7 +78,7 @@ class Memory:
 
     def read(self, address, size):
         try:
-            data = os.pread(self.file, size, address)
+            data = os.pread(self.file, min(size, READ_MOST), address)
         except (OSError, OverflowError):
             data = b""
         if len(data) != size:
@@ -72,19 +102,19 @@ def page_tops(process, start, end):
 
 
 def find_guide(process, memory, ranges):
-    """The guide of the process's brim as {word: value}, or None where there is no brim. It lies in one page, which has
-    been written, as other data of brim lies around it; to read pages that are not there would change the figures."""
+    """The guide of the process's brim as {word: value}, or None where there is no brim. Its page is there, as the
+    loader has relocated it, or what lies around it; to read pages that are not there would change the figures."""
     for one in ranges:
         if (one.kind != "file" or "x" in one.permissions or not one.permissions.startswith("r")
                 or one.end - one.start > SEARCHED_MOST):
             continue
-        for page, top in enumerate(page_tops(process, one.start, one.end)):
-            if not top & PRESENT:
-                continue
-            data = memory.read(one.start + page * PAGE, PAGE)
+        for pages in PRESENT_PAGES.finditer(page_tops(process, one.start, one.end)):
+            data = memory.read(one.start + pages.start() * PAGE, len(pages[0]) * PAGE)
             at = data.find(GUIDE_MAGIC)
             if at >= 0 and len(data) - at >= GUIDE.size:
-                return dict(zip(GUIDE_WORDS, GUIDE.unpack_from(data, at)))
+                guide = dict(zip(GUIDE_WORDS, GUIDE.unpack_from(data, at)))
+                if guide["slice_shift"] <= SHIFT_MOST and all(0 < guide[row] <= ROW_MOST for row in ROW_SIZES):
+                    return guide
     return None
 
 
@@ -123,16 +153,32 @@ def mapping_areas(memory, guide):
             yield Area(base, base + length, "mapping")
 
 
+def heap_areas(memory, guide):
+    handle = memory.word(guide["heap_handles"])
+    for _ in range(HEAPS_MOST):
+        if handle == 0:
+            return
+        data = memory.read(handle, guide["heap_size"])
+        base, limit, following = (struct.unpack_from("=Q", data, guide[name])[0]
+                                  for name in ("heap_base", "heap_limit", "heap_next"))
+        kind = HEAP_KINDS.get(struct.unpack_from("=I", data, guide["heap_kind"])[0])
+        if data[guide["heap_in_use"]] and kind:
+            end = base + (limit << guide["slice_shift"])
+            yield Area(base, end, "heap", Heap(kind, base, end))
+        yield Area(handle, up(handle + guide["heap_size"]), "brim")
+        handle = following
+
+
 def areas_of(process, ranges):
     """Raises Unreadable if the process does not let itself be read."""
     memory = Memory(process)
     areas = []
     try:
         guide = find_guide(process, memory, ranges)
-        for told in (region_areas, mapping_areas) if guide else ():
+        for told in (region_areas, mapping_areas, heap_areas) if guide else ():
             try:
                 areas += told(memory, guide)
-            except (Unreadable, struct.error):
+            except (Unreadable, struct.error, IndexError):
                 pass  # it changed while it was read: what is left is told as anonymous
     finally:
         memory.close()
@@ -166,11 +212,13 @@ def share_out(total, weights):
 
 def cut(process, one, places):
     """The range in parts, cut at these addresses."""
-    edges = [one.start, *sorted(place for place in places if one.start < place < one.end), one.end]
+    edges = [one.start, *sorted(places), one.end]
     parts = [replace(one, start=start, end=end, figures={}, offset=one.offset + (start - one.start if one.inode else 0))
              for start, end in zip(edges, edges[1:])]
     sizes = [part.end - part.start for part in parts]
     present, alone, swapped = zip(*(page_counts(process, part.start, part.end) for part in parts))
+    if one.figures["shared"] == 0 and any(alone):
+        present = alone  # what is left is the page of zeros, which counts for nobody
     shared = [all_of - own for all_of, own in zip(present, alone)]
     for figure, total in one.figures.items():
         weights = {"reserved": sizes, "swapped": swapped, "shared": shared, "private_dirty": alone}.get(figure, present)
@@ -181,20 +229,59 @@ def cut(process, one, places):
     return parts
 
 
+def apart(areas):
+    """Sorted; what overlaps its predecessor was read while it changed, and is left out."""
+    kept = []
+    for area in sorted(areas, key=lambda area: area.start):
+        if area.start < area.end and (not kept or kept[-1].end <= area.start):
+            kept.append(area)
+    return kept
+
+
 def mark(process, ranges):
     """The ranges, cut where an area of brim's begins or ends within one, and these given their kind."""
-    areas = sorted(areas_of(process, ranges), key=lambda area: area.start)
+    areas = apart(areas_of(process, ranges))
+    starts, ends = [area.start for area in areas], [area.end for area in areas]
     marked = []
     for one in ranges:
-        within = [area for area in areas if area.start < one.end and area.end > one.start]
+        within = areas[bisect.bisect_right(ends, one.start) : bisect.bisect_left(starts, one.end)]
         if one.kind in ("break", "stack", "kernel") or not within:
             marked.append(one)
             continue
-        places = {place for area in within for place in (area.start, area.end)}
-        inner = any(one.start < place < one.end for place in places)
-        for part in cut(process, one, places) if inner else [one]:
-            for area in within:
-                if area.start <= part.start and part.end <= area.end:
-                    part.kind, part.heap = area.kind, area.heap
+        places = {place for area in within for place in (area.start, area.end) if one.start < place < one.end}
+        for part in cut(process, one, places) if places else [one]:
+            area = areas[max(bisect.bisect_right(starts, part.start) - 1, 0)]
+            if area.start <= part.start and part.end <= area.end:
+                part.kind, part.heap = area.kind, area.heap
+                if area.heap and area.heap.kind != "family" and part.inode and part.offset == 0:
+                    area.heap.path = part.name
             marked.append(part)
     return marked
+
+
+def mark_by_names(ranges):
+    """The same where the process's memory may not be read: by the names that kernels can keep of anonymous memory, and
+    by the first bytes of the files."""
+    heap, inode = None, 0
+    for one in ranges:
+        if match := re.match(r"\[anon(?:_shmem)?:brim heap (\w+)\]", one.name):
+            one.kind, one.heap = "heap", Heap(match[1], one.start, one.end)
+        elif one.kind == "file" and one.offset == 0 and file_is_heap(one):
+            inode = one.inode
+            heap = Heap("file" if one.permissions[3] == "s" else "snapshot", one.start, one.end, one.name)
+        if heap and one.kind == "file" and one.inode == inode:
+            one.kind, one.heap = "heap", heap
+    return ranges
+
+
+def file_is_heap(one):
+    try:
+        file = os.open(one.name, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except (OSError, ValueError):
+        return False
+    try:
+        return os.fstat(file).st_ino == one.inode and os.pread(file, len(HEAP_MAGIC), 0) == HEAP_MAGIC
+    except OSError:
+        return False
+    finally:
+        os.close(file)

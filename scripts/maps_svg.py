@@ -7,12 +7,18 @@ from xml.sax.saxutils import escape
 
 # As in the plots of bench/, and on the same grounds: a hue for each kind, for light and for dark.
 THEMES = {
-    "light": {"ground": "#ffffff", "text": "#1b1f24", "faint": "#d5dae0", "muted": "#5b6570",
-              "break": "#d1490c", "region": "#e07a3c", "mapping": "#c98a00", "heap": "#0b8a5a", "brim": "#8c6d00", "anonymous": "#1c63b7",
-              "shared": "#5f5adb", "file": "#5b6570", "stack": "#b0305f", "kernel": "#7a5230"},
-    "dark": {"ground": "#14181d", "text": "#e6e9ec", "faint": "#323a43", "muted": "#9aa5b1",
-             "break": "#ff8e43", "region": "#d96a20", "mapping": "#f2c14e", "heap": "#34b981", "brim": "#b59a52", "anonymous": "#5cc0ff",
-             "shared": "#8f93ff", "file": "#9aa5b1", "stack": "#e0739f", "kernel": "#a5825a"},
+    "light": {
+        "ground": "#ffffff", "text": "#1b1f24", "faint": "#d5dae0", "muted": "#5b6570", "break":
+        "#d1490c", "region": "#e07a3c", "mapping": "#c98a00", "heap": "#0b8a5a", "brim": "#8c6d00",
+        "anonymous": "#1c63b7", "shared": "#5f5adb", "file": "#5b6570", "stack": "#b0305f", "kernel":
+        "#7a5230",
+    },
+    "dark": {
+        "ground": "#14181d", "text": "#e6e9ec", "faint": "#323a43", "muted": "#9aa5b1", "break":
+        "#ff8e43", "region": "#d96a20", "mapping": "#f2c14e", "heap": "#34b981", "brim": "#b59a52",
+        "anonymous": "#5cc0ff", "shared": "#8f93ff", "file": "#9aa5b1", "stack": "#e0739f", "kernel":
+        "#a5825a",
+    },
 }
 
 MARGIN = 24

@@ -1,6 +1,6 @@
 """What the tests of scripts/maps share: the subject (subject.c) and how maps is run on it.
 
-Started with MAPS, SUBJECT, STATIC_SUBJECT and BRIM_LIBRARY in the environment."""
+Started with MAPS, SUBJECT, STATIC_SUBJECT, HEAPS and BRIM_LIBRARY in the environment."""
 
 import contextlib
 import json
@@ -17,7 +17,7 @@ if not os.path.exists("/proc/self/smaps"):
 
 
 class Subject:
-    """A running subject: `told` is {name: [(start, bytes)]}."""
+    """A running subject: `told` is {name: [(start, bytes ...)]}."""
 
     def __init__(self, process):
         self.pid = process.pid
@@ -25,8 +25,8 @@ class Subject:
         for line in process.stdout:
             if line == "ready\n":
                 return
-            name, start, size = line.split()
-            self.told.setdefault(name, []).append((int(start, 0), int(size)))
+            name, *numbers = line.split()
+            self.told.setdefault(name, []).append(tuple(int(number, 0) for number in numbers))
         raise AssertionError("the subject ended before it was ready")
 
 

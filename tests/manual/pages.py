@@ -141,7 +141,8 @@ class Pages(unittest.TestCase):
         for structure, page in [("brim_stats", "brim_stats_get.3"), ("brim_arena_stats", "brim_stats_get.3"),
                                 ("brim_class_stats", "brim_stats_get.3"), ("brim_heap_stats", "brim_heap_stats.3"),
                                 ("brim_heap_options", "brim_heap_create.3")]:
-            told = set(re.findall(r"\w+", " ".join(re.findall(r"^\.(?:It Fa|Fa|Pq Fa) (.*)", PAGES[page], re.MULTILINE))))
+            lines = re.findall(r"^\.(?:It Fa|Fa|Pq Fa) (.*)", PAGES[page], re.MULTILINE)
+            told = set(re.findall(r"\w+", " ".join(lines)))
             if structure == "brim_heap_options":
                 told.add("kind")  # the first list of the page
             for name in fields(structure):

@@ -5,12 +5,19 @@
 
 static int heap_walk(struct brim_heap *heap, int (*visit)(void *block, size_t size, void *argument), void *argument)
 {
-    if (!heap_attend(heap) || !heap_follow(heap))
+    if (!heap_attend(heap) || !heap_lock(heap))
         return -1;
+    heap_unlock(heap);
     size_t count = load_acquire(heap->count), span;
     for (size_t index = 0; index < count; index += span) {
         struct heap_slice *head = heap_slice(heap, index);
         span = heap_run_sound(heap, index, count);
+        if (span == 0) {
+            if (!heap_lock(heap))
+                return -1;
+            span = heap_run_sound(heap, index, count);
+            heap_unlock(heap);
+        }
         enum heap_run_kind kind = heap_run_kind(head);
         if (kind == HEAP_SLAB && span != 0) {
             if (!heap_slab_makes_sense(heap, index, count)) {

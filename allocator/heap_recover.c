@@ -107,19 +107,23 @@ static bool heap_enter(struct brim_heap *heap, uint64_t identity)
 
 /* ---- recovery ---- */
 
-static void heap_recover_slab(struct brim_heap *heap, size_t index, const bool dead[HEAP_PROCESSES], bool everyone)
+static void heap_recover_slab(struct brim_heap *heap, size_t index, const uint64_t dead[HEAP_PROCESSES], bool everyone)
 {
     struct heap_slab slab = heap_slab_view(heap, index);
     struct heap_slice *slice = slab.slice;
     slice->listed = false;
     uint32_t owner = heap_slab_owner(slice), slot = HEAP_OWNER_SLOT(owner);
-    if (owner != 0 && (everyone || slot >= HEAP_PROCESSES || dead[slot]))
+    uint64_t now = slot < HEAP_PROCESSES ? load_acquire(heap->header->processes[slot]) : 0;
+    if (owner != 0 && (everyone || slot >= HEAP_PROCESSES || now == 0 || now == dead[slot]))
         heap_slab_settle(&slab, &heap->key);
-    if (heap_slab_owner(slice) != 0)
+    if (!heap_slab_claim(slice, HEAP_OWNER(heap->slot, 0), 0))
         return;
-    if (heap_slab_is_idle(slice))
+    if (heap_slab_is_idle(slice)) {
         heap_slab_destroy(heap, index);
-    else if (heap_slab_has_room(slice))
+        return;
+    }
+    heap_slab_disown(slice, false);
+    if (heap_slab_has_room(slice))
         heap_orphan_add(heap, index);
 }
 
@@ -152,9 +156,11 @@ static bool heap_is_tiled(const struct brim_heap *heap)
 static bool heap_recover(struct brim_heap *heap, bool everyone)
 {
     struct heap_header *header = heap->header;
-    bool dead[HEAP_PROCESSES];
-    for (uint32_t slot = 0; slot < HEAP_PROCESSES; slot++)
-        dead[slot] = heap_slot_is_dead(heap, slot);
+    uint64_t dead[HEAP_PROCESSES];
+    for (uint32_t slot = 0; slot < HEAP_PROCESSES; slot++) {
+        uint64_t id = load_acquire(header->processes[slot]);
+        dead[slot] = id && heap_slot_is_dead(heap, slot) && load_acquire(header->processes[slot]) == id ? id : 0;
+    }
     if (!heap_follow(heap))
         return false;
     size_t count = load_relaxed(heap->count);
@@ -185,7 +191,7 @@ static bool heap_recover(struct brim_heap *heap, bool everyone)
     }
     header->first_free = 1;
     for (uint32_t slot = 0; slot < HEAP_PROCESSES; slot++)
-        if (load_relaxed(header->processes[slot]) != 0 && dead[slot]) {
+        if (dead[slot]) {
             header->recovered++;
             store_release(header->processes[slot], 0);
         }
@@ -199,7 +205,7 @@ static bool heap_lock(struct brim_heap *heap)
     bool inherited = heap_lock_word(heap) == HEAP_LOCK_INHERITED;
     if (inherited)
         heap->header->unrecovered = true;
-    if (likely(!heap->header->unrecovered) || heap_recover(heap, false))
+    if (heap_follow(heap) && (likely(!heap->header->unrecovered) || heap_recover(heap, false)))
         return true;
     heap_unlock(heap);
     return false;

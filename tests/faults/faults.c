@@ -30,7 +30,7 @@ static void look_after(size_t faults_before)
     static size_t looks;
     if (thread_faults == faults_before || (patient && looks++ % 64 != 0))
         return;
-    heap_check();
+    all_check();
     all_verify();
 }
 
@@ -197,7 +197,7 @@ static void wait_for(pthread_t thread) { check(pthread_join(thread, NULL) == 0);
 static void child_lives(void)
 {
     all_verify();
-    heap_check();
+    all_check();
     for (size_t i = 0; i < HELD; i += 5)
         resize(i, random_between(&dice, 1, 50000));
     for (size_t i = 0; i < HELD; i++)
@@ -205,7 +205,7 @@ static void child_lives(void)
     trim();
     fault_plan = no_faults;
     expect_all_works();
-    heap_check();
+    all_check();
     check(mapping_totals().count == 0);
 }
 
@@ -408,7 +408,7 @@ static void live_under(const struct workload *workload, struct fault_plan plan)
     fault_plan = plan;
     workload->work();
     fault_plan = no_faults;
-    heap_check();
+    all_check();
     all_verify();
     expect_all_works();
     drop_range(0, HELD);

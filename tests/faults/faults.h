@@ -174,6 +174,8 @@ static int door_setspecific(pthread_key_t key, const void *value)
 #undef mincore
 #undef getrlimit
 
+#include "allocator/os_heap.c" /* no doors: no heap is made here */
+
 /* ---- the rooms above ---- */
 
 #include "allocator/regret.h"
@@ -202,6 +204,20 @@ static int door_setspecific(pthread_key_t key, const void *value)
 #include "allocator/foreign.c"
 
 #include "allocator/hardened.c"
+
+#include "allocator/heap_map.c"
+#include "allocator/heap_slab.c"
+
+#include "allocator/heap_recover.c"
+
+#include "allocator/heap_shard.c"
+
+#include "allocator/heap_check.c"
+
+#include "allocator/heap_open.c"
+
+#include "allocator/heap.c"
+
 #include "allocator/alloc.c"
 
 #include "allocator/fork.c"

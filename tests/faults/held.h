@@ -103,7 +103,7 @@ static void held_release(struct held *held)
 /* ---- the heap as a whole ---- */
 
 /* All that can be checked while no other thread is in the middle of anything. */
-static void heap_check(void)
+static void all_check(void)
 {
     for (size_t i = 0; i < load_relaxed(region_count); i++)
         check(region_valid(&regions[i]));
@@ -128,7 +128,7 @@ static void expect_nothing_left(void)
     thread_home = NULL;
     if (arena)
         arena_retire(arena);
-    heap_check();
+    all_check();
     size_t known = 0;
     for (size_t i = 0; i < load_relaxed(region_count); i++) {
         const struct region *region = &regions[i];

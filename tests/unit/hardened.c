@@ -14,6 +14,7 @@
 
 #include "allocator/options.c"
 #include "allocator/os.c"
+#include "allocator/os_heap.c"
 
 #include "allocator/regret.h"
 
@@ -39,6 +40,20 @@
 #include "allocator/foreign.c"
 
 #include "allocator/hardened.c"
+
+#include "allocator/heap_map.c"
+#include "allocator/heap_slab.c"
+
+#include "allocator/heap_recover.c"
+
+#include "allocator/heap_shard.c"
+
+#include "allocator/heap_check.c"
+
+#include "allocator/heap_open.c"
+
+#include "allocator/heap.c"
+
 #include "allocator/alloc.c"
 
 static struct random dice;

@@ -7,11 +7,14 @@ int main(int count, char **arguments)
     if (count != 2)
         return 2;
     size_t size = size_argument(arguments, 1);
-    uintptr_t last = 0;
-    for (size_t i = 0; i < 3; i++)
-        last = (uintptr_t)allocate(size) > last ? (uintptr_t)opaque(allocate(size)) : last;
-    uintptr_t slab = last & ~(uintptr_t)65535;
     size_t blocks = 65536 / size;
-    free(announce((void *)(slab + (blocks - 1) * size)));
+    uintptr_t last = 0, never;
+    do {
+        for (size_t i = 0; i < 3; i++)
+            last = (uintptr_t)allocate(size) > last ? (uintptr_t)opaque(allocate(size)) : last;
+        uintptr_t slab = last & ~(uintptr_t)65535;
+        never = slab + (blocks - 1) * size;
+    } while (never == last);
+    free(announce((void *)never));
     return 1;
 }

@@ -12,7 +12,7 @@ int main(int count, char **arguments)
     size_t size = size_argument(arguments, 1);
     unsigned char *blocks[200];
     for (size_t i = 0; i < 200; i++)
-        memset(blocks[i] = allocate(size), 'x', size);
+        memset(blocks[i] = announce(allocate(size)), 'x', size);
     for (size_t i = 0; i < 200; i++)
         ((unsigned char *)opaque(blocks[i]))[malloc_usable_size(blocks[i])] = '\0';
     for (size_t i = 0; i < 200; i++)

@@ -263,7 +263,7 @@ RARE void info_system(FILE *out, size_t system, size_t peak)
             system, peak, system, system);
 }
 
-static void info_heap(FILE *out, size_t number, struct heap_totals *totals)
+LAST static void info_heap(FILE *out, size_t number, struct heap_totals *totals)
 {
     struct region_statistics statistics;
     region_statistics(&regions[number], &statistics);

@@ -180,7 +180,6 @@ static bool heap_reaches(struct brim_heap *heap, size_t index)
     return reaches;
 }
 
-/* Memory for the slices [from, end), which nobody has used yet. */
 static bool heap_provide(struct brim_heap *heap, size_t from, size_t end)
 {
     uintptr_t address = heap_address(heap, from);
@@ -229,11 +228,7 @@ static void heap_forget_tables(struct brim_heap *heap, size_t count)
 static bool heap_grow(struct brim_heap *heap, size_t slices)
 {
     struct heap_header *header = heap->header;
-    if (!heap_follow(heap))
-        return false;
     size_t count = load_relaxed(heap->count);
-    if (count != load_relaxed(header->count))
-        return heap_fail(BRIM_HEAP_LIMIT, ENOMEM); /* further than our address space */
     heap_forget_tables(heap, count);
     unsigned had = (unsigned)heap_table_of(count - 1) + 1, tables = had;
     size_t own = 0; /* slices for tables */
@@ -278,20 +273,22 @@ static bool heap_grow(struct brim_heap *heap, size_t slices)
 
 /* ---- the lock ---- */
 
-static bool heap_slot_is_dead(const struct brim_heap *heap, uint32_t slot)
+static bool heap_identity_is_dead(const struct brim_heap *heap, uint64_t identity)
 {
-    if (slot >= HEAP_PROCESSES)
-        return true;
-    uint64_t identity = load_acquire(heap->header->processes[slot]);
     if (identity == load_relaxed(heap->identity))
         return false;
     return identity == 0 || heap_is_copy(heap) || os_process_is_dead(identity);
 }
 
+static bool heap_slot_is_dead(const struct brim_heap *heap, uint32_t slot)
+{
+    return slot >= HEAP_PROCESSES || heap_identity_is_dead(heap, load_acquire(heap->header->processes[slot]));
+}
+
 static enum heap_lock_state heap_lock_word(struct brim_heap *heap)
 {
     _Atomic uint32_t *word = &heap->header->lock;
-    uint32_t mine = heap->slot + 1;
+    uint32_t mine = HEAP_LOCK_NAME(heap->slot, load_relaxed(heap->identity));
     for (int spin = 0; spin < 100; spin++) {
         uint32_t nobody = 0;
         if (load_relaxed(*word) == 0 &&
@@ -315,7 +312,7 @@ static enum heap_lock_state heap_lock_word(struct brim_heap *heap)
             !atomic_compare_exchange_weak_explicit(word, &now, sleeping, memory_order_relaxed, memory_order_relaxed))
             continue;
         os_wait_shared(word, sleeping);
-        if (load_relaxed(*word) == sleeping && heap_slot_is_dead(heap, (sleeping & ~HEAP_LOCK_WAITERS) - 1) &&
+        if (load_relaxed(*word) == sleeping && heap_slot_is_dead(heap, HEAP_LOCK_SLOT(sleeping)) &&
             atomic_compare_exchange_strong_explicit(word, &sleeping, mine, memory_order_acquire, memory_order_relaxed))
             return HEAP_LOCK_INHERITED;
     }
@@ -373,8 +370,6 @@ static size_t heap_run_find(struct brim_heap *heap, size_t slices, size_t alignm
 
 static size_t heap_run_take(struct brim_heap *heap, size_t slices, size_t alignment, bool *zero)
 {
-    if (!heap_follow(heap))
-        return 0;
     size_t index = heap_run_find(heap, slices, alignment);
     if (index == 0) {
         if (!heap_grow(heap, slices + alignment - 1))

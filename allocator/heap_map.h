@@ -85,7 +85,7 @@ struct heap_header {
     uint64_t key;   /* of the links */
     uint64_t limit; /* slices */
     /* What does. */
-    alignas(CACHE_LINE) _Atomic uint32_t lock; /* 0, or 1 + slot of the holder, with HEAP_LOCK_WAITERS */
+    alignas(CACHE_LINE) _Atomic uint32_t lock; /* 0, or HEAP_LOCK_NAME of the holder, with HEAP_LOCK_WAITERS */
     uint32_t first_free;                       /* no slice before it is free. Lock */
     _Atomic uint64_t count;                    /* slices that there are. Lock; release after they are usable */
     uint64_t recovered;                        /* dead processes found. Lock */
@@ -95,16 +95,24 @@ struct heap_header {
     uint32_t orphans[CLASS_COUNT];             /* nobody's slabs with room; slice index, 0: none. Lock */
     alignas(CACHE_LINE) _Atomic uint64_t root; /* offset */
     alignas(CACHE_LINE) _Atomic uint64_t processes[HEAP_PROCESSES]; /* os_process_identity; 0: free. Taken by
-                                                                       compare-and-swap, freed under the lock */
+                                                                       compare-and-swap, freed by who has it, when
+                                                                       nothing else names it, or when dead: lock */
 };
 static_assert(sizeof(struct heap_header) <= HEAP_TABLE_AT, "the first table is behind the header");
 
 #define HEAP_LOCK_WAITERS 0x80000000u
+/* Slot and process: who finds a holder dead must not take the lock from the next one who has that slot. */
+#define HEAP_LOCK_SLOT_BITS 10
+#define HEAP_LOCK_NAME(slot, identity)                                                                                 \
+    ((((uint32_t)(identity) << HEAP_LOCK_SLOT_BITS) | ((uint32_t)(slot) + 1)) & ~HEAP_LOCK_WAITERS)
+#define HEAP_LOCK_SLOT(word) (((word) & ((1u << HEAP_LOCK_SLOT_BITS) - 1)) - 1)
+static_assert(HEAP_PROCESSES < 1 << HEAP_LOCK_SLOT_BITS, "a slot has its place in the lock's word");
 #define HEAP_IDENTITY_NOBODY UINT64_MAX /* of a process that is dead for certain */
 #define HEAP_BYTE_ORDER 0x01020304u
 
 /* The thread numbers of one process in one heap. */
 enum { HEAP_THREADS = 16384 };
+#define HEAP_THREAD_NONE HEAP_THREADS /* owner of what is taken to be ended, or given to nobody: no shard */
 #define HEAP_OWNER(slot, thread) (((uint32_t)(slot) + 1) << 20 | (uint32_t)(thread))
 #define HEAP_OWNER_SLOT(owner) (((owner) >> 20) - 1)
 
@@ -212,13 +220,17 @@ static enum brim_heap_error heap_judge(const struct heap_header *header, size_t 
 static bool heap_follow(struct brim_heap *heap);
 /* Is the slice usable? Follows growth. */
 static bool heap_reaches(struct brim_heap *heap, size_t index);
+/* Memory for the slices [from, end), which nobody has used yet. False and an error if there is none. */
+static bool heap_provide(struct brim_heap *heap, size_t from, size_t end);
 
 /* ---- the lock. Held over a growing file's system calls; robust: ---- */
 enum heap_lock_state { HEAP_LOCK_TAKEN, HEAP_LOCK_INHERITED };
 /* INHERITED: from a process that died with it; heap_recover must come next. */
 static enum heap_lock_state heap_lock_word(struct brim_heap *heap);
 static void heap_unlock(struct brim_heap *heap);
-/* Has the process of this slot ended? */
+/* Has the process ended that was in a slot? 0, nobody's, is dead. */
+static bool heap_identity_is_dead(const struct brim_heap *heap, uint64_t identity);
+/* The process that is in this slot now? */
 static bool heap_slot_is_dead(const struct brim_heap *heap, uint32_t slot);
 
 /* ---- runs. All with the lock ---- */

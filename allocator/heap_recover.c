@@ -107,16 +107,25 @@ static bool heap_enter(struct brim_heap *heap, uint64_t identity)
 
 /* ---- recovery ---- */
 
+/* Whoever has the lock sees all slices, as lists lead to any of them. */
+static bool heap_follow_all(struct brim_heap *heap)
+{
+    return heap_follow(heap) && (likely(load_relaxed(heap->count) == load_relaxed(heap->header->count)) ||
+                                 heap_fail(BRIM_HEAP_NO_MEMORY, ENOMEM)); /* others have more address space */
+}
+
 static void heap_recover_slab(struct brim_heap *heap, size_t index, const uint64_t dead[HEAP_PROCESSES], bool everyone)
 {
     struct heap_slab slab = heap_slab_view(heap, index);
     struct heap_slice *slice = slab.slice;
     slice->listed = false;
     uint32_t owner = heap_slab_owner(slice), slot = HEAP_OWNER_SLOT(owner);
+    /* Read after the owner: it had entered before. Who has entered since dead[] was made lives. */
     uint64_t now = slot < HEAP_PROCESSES ? load_acquire(heap->header->processes[slot]) : 0;
     if (owner != 0 && (everyone || slot >= HEAP_PROCESSES || now == 0 || now == dead[slot]))
         heap_slab_settle(&slab, &heap->key);
-    if (!heap_slab_claim(slice, HEAP_OWNER(heap->slot, 0), 0))
+    /* Nobody's may become anybody's at any time who frees a block of it. */
+    if (!heap_slab_claim(slice, HEAP_OWNER(heap->slot, HEAP_THREAD_NONE), 0))
         return;
     if (heap_slab_is_idle(slice)) {
         heap_slab_destroy(heap, index);
@@ -156,16 +165,14 @@ static bool heap_is_tiled(const struct brim_heap *heap)
 static bool heap_recover(struct brim_heap *heap, bool everyone)
 {
     struct heap_header *header = heap->header;
-    uint64_t dead[HEAP_PROCESSES];
+    uint64_t dead[HEAP_PROCESSES]; /* the identity that is there is that of a dead process; 0: nobody's, or it lives */
     for (uint32_t slot = 0; slot < HEAP_PROCESSES; slot++) {
-        uint64_t id = load_acquire(header->processes[slot]);
-        dead[slot] = id && heap_slot_is_dead(heap, slot) && load_acquire(header->processes[slot]) == id ? id : 0;
+        uint64_t identity = load_acquire(header->processes[slot]);
+        dead[slot] = heap_identity_is_dead(heap, identity) ? identity : 0;
     }
-    if (!heap_follow(heap))
+    if (!heap_follow_all(heap))
         return false;
     size_t count = load_relaxed(heap->count);
-    if (count != load_relaxed(header->count))
-        return heap_fail(BRIM_HEAP_NO_MEMORY, ENOMEM); /* we see only part of it */
     if (!heap_is_tiled(heap))
         return heap_fail_damaged(heap);
     header->unrecovered = true;
@@ -205,7 +212,7 @@ static bool heap_lock(struct brim_heap *heap)
     bool inherited = heap_lock_word(heap) == HEAP_LOCK_INHERITED;
     if (inherited)
         heap->header->unrecovered = true;
-    if (heap_follow(heap) && (likely(!heap->header->unrecovered) || heap_recover(heap, false)))
+    if (heap_follow_all(heap) && (likely(!heap->header->unrecovered) || heap_recover(heap, false)))
         return true;
     heap_unlock(heap);
     return false;

@@ -13,7 +13,8 @@
 
 #include "heap_slab.h"
 
-/* Takes the lock. False, and an error, if the heap turned out to be damaged: the lock is free then. */
+/* Takes the lock, and follows the heap's growth. False, and an error, if the heap turned out to be damaged, or larger
+   than our address space: the lock is free then. */
 static bool heap_lock(struct brim_heap *heap);
 /* With the lock: recovers what is left of processes that have ended (`everyone`: of all but this one). False if the
    heap is damaged. */

@@ -74,7 +74,7 @@ static pthread_key_t heap_exit_key;
 static bool heap_exit_key_ready; /* Handles' lock */
 static _Thread_local bool heap_exit_hooked;
 
-static void heap_shard_retire(struct heap_shard *shard);
+static bool heap_shard_retire(struct heap_shard *shard);
 
 static void heap_shard_set_open(struct heap_shard *shard, unsigned class, struct heap_slab slab)
 {
@@ -454,11 +454,12 @@ static void heap_list_leave(struct brim_heap *heap, uint32_t *first)
     }
 }
 
-/* Ends what the shard has of its heap. Handles' lock. */
-static void heap_shard_retire(struct heap_shard *shard)
+/* Ends what the shard has of its heap. False if that cannot be. Handles' lock. */
+static bool heap_shard_retire(struct heap_shard *shard)
 {
     struct brim_heap *heap = shard->heap;
-    if (heap_lock(heap)) {
+    bool can = heap_lock(heap);
+    if (can) {
         for (unsigned class = 0; class < CLASS_COUNT; class ++) {
             if (shard->open[class] != &heap_slice_none)
                 heap_slab_leave(heap, (shard->origin[class] + BLOCK_ALIGNMENT - heap->base) >> SLICE_SHIFT);
@@ -475,17 +476,17 @@ static void heap_shard_retire(struct heap_shard *shard)
     for (; list; list = list->heap_next)
         if (list->heap_next == shard)
             list->heap_next = shard->heap_next;
+    return can;
 }
 
 static void heap_shards_retire(struct brim_heap *heap)
 {
     struct heap_shard *shard;
+    bool all = true;
     while ((shard = load_relaxed(heap->shards)) != NULL) {
-        heap_shard_retire(shard);
+        all &= heap_shard_retire(shard);
         heap_shard_vacate(shard);
     }
-    if (heap_lock(heap)) {
-        store_release(heap->header->processes[heap->slot], 0);
-        heap_unlock(heap);
-    }
+    /* Last, and without the lock: a slot that nobody has must not be the holder's. */
+    store_release(heap->header->processes[heap->slot], all ? 0 : HEAP_IDENTITY_NOBODY);
 }

@@ -168,7 +168,7 @@ static bool heap_slab_claim(struct heap_slice *slice, uint32_t owner, uint64_t t
         if (HEAP_REMOTE_OWNER(remote) != 0)
             return false;
     } while (!atomic_compare_exchange_weak_explicit(&slice->remote, &remote, remote | (uint64_t)owner << 32,
-                                                    memory_order_acquire, memory_order_relaxed));
+                                                    memory_order_acq_rel, memory_order_relaxed));
     store_relaxed(slice->owner, token);
     return true;
 }

@@ -40,7 +40,7 @@ static void heap_let_go(struct brim_heap *heap)
     size_t limit = heap->limit;
     heap->limit = 0; /* before somebody else has the addresses */
     if (base != 0)
-        os_unmap(base, limit << SLICE_SHIFT);
+        os_unreserve_alone(base, limit << SLICE_SHIFT);
     if (heap->file >= 0)
         os_file_close(heap->file);
     heap->base = 0;
@@ -53,10 +53,10 @@ static void heap_let_go(struct brim_heap *heap)
 static bool heap_reserve(struct brim_heap *heap, size_t slices, size_t least, bool exactly)
 {
     for (;;) {
-        heap->base = os_reserve_aligned(slices << SLICE_SHIFT, SLICE_SIZE);
+        heap->base = os_reserve_alone(slices << SLICE_SHIFT, SLICE_SIZE);
         heap->limit = slices;
         if (heap->base && heap->kind == BRIM_HEAP_FAMILY && os_map_family(heap->base, slices << SLICE_SHIFT) != 0) {
-            os_unmap(heap->base, slices << SLICE_SHIFT);
+            os_unreserve_alone(heap->base, slices << SLICE_SHIFT);
             heap->base = 0;
         }
         if (heap->base) {
@@ -99,8 +99,8 @@ static bool heap_create_anonymous(struct brim_heap *heap, size_t limit, bool exa
         if (failed)
             return heap_fail_system(failed);
     }
-    if (heap->kind != BRIM_HEAP_FAMILY && !os_commit(heap->base, SLICE_SIZE))
-        return heap_fail(BRIM_HEAP_NO_MEMORY, ENOMEM);
+    if (!heap_provide(heap, 0, 1))
+        return false;
     heap_format(heap->header, heap->limit, os_random());
     memcpy(heap->header->magic, HEAP_MAGIC, sizeof heap->header->magic);
     heap->header->realm = os_process_realm();

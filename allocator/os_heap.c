@@ -36,17 +36,24 @@ static long os_result(long result, int saved_errno)
 
 /* ---- mappings ---- */
 
-static uintptr_t os_reserve_aligned(size_t size, size_t alignment)
+static uintptr_t os_reserve_alone(size_t size, size_t alignment)
 {
-    uintptr_t got = os_reserve(size + alignment);
+    size_t asked = size + alignment + os_page_size;
+    uintptr_t got = os_reserve(asked);
     if (!got)
         return 0;
-    uintptr_t address = align_up(got, alignment), end = address + size;
-    if (address > got)
-        os_unmap(got, address - got);
-    if (end < got + size + alignment)
-        os_unmap(end, got + size + alignment - end);
+    uintptr_t address = align_up(got + os_page_size, alignment);
+    uintptr_t below = address - os_page_size, end = address + size + os_page_size;
+    if (below > got)
+        os_unmap(got, below - got);
+    if (end < got + asked)
+        os_unmap(end, got + asked - end);
     return address;
+}
+
+static void os_unreserve_alone(uintptr_t address, size_t size)
+{
+    os_unmap(address - os_page_size, size + 2 * os_page_size);
 }
 
 static int os_map_over(uintptr_t address, size_t size, int flags, int file)

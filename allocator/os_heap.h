@@ -8,8 +8,11 @@
 
 /* ---- mappings ---- */
 
-/* Address space without access at a multiple of `alignment`, a power of two. 0 on failure. */
-static uintptr_t os_reserve_aligned(size_t size, size_t alignment);
+/* Address space without access at a multiple of `alignment`, a power of two, and a page more on either side, so that the
+   kernel joins nothing of it with its neighbours. 0 on failure. */
+static uintptr_t os_reserve_alone(size_t size, size_t alignment);
+/* Gives it back, the two pages too. */
+static void os_unreserve_alone(uintptr_t address, size_t size);
 /* In a reservation: memory that forked children share; it costs commit only where that is strict. */
 static int os_map_family(uintptr_t address, size_t size);
 /* In a reservation: the file from its beginning, shared, or private with copy on write. */

@@ -3,50 +3,101 @@
 
 /* ---- walking ---- */
 
+/* Length of the run at a slice, 0 if there is none that makes sense, and its kind; of a slab, the blocks that are free.
+   Others may be about to change it, if this is without the lock: then perhaps 0, too. */
+static size_t heap_walk_look(const struct brim_heap *heap, size_t index, size_t count, enum heap_run_kind *kind,
+                             uint64_t bits[HEAP_BITS])
+{
+    const struct heap_slice *head = heap_slice(heap, index);
+    uint64_t run = load_acquire(head->run);
+    size_t span = heap_run_sound(heap, index, count);
+    *kind = heap_run_kind(head);
+    if (span != 0 && *kind == HEAP_SLAB) {
+        if (!heap_slab_makes_sense(heap, index, count))
+            return 0;
+        struct heap_slab slab = heap_slab_view(heap, index);
+        /* The lists of a slab that somebody is at may look like anything. */
+        if (!heap_slab_map_free(&slab, &heap->key, bits) && heap_slab_owner(head) == 0)
+            return 0;
+    }
+    return load_acquire(head->run) == run ? span : 0;
+}
+
+/* The first slice from `index` on that begins a run; with the lock. SIZE_MAX if runs do not follow each other. */
+static size_t heap_walk_find(const struct brim_heap *heap, size_t index, size_t count)
+{
+    size_t at = 0;
+    for (size_t span; at < index; at += span)
+        if ((span = heap_run_span(heap, at, count)) == 0)
+            return SIZE_MAX;
+    return at;
+}
+
+/* The same with the lock. A slab of nobody's is claimed, so that nobody is at it. */
+static size_t heap_walk_look_locked(struct brim_heap *heap, size_t index, size_t count, enum heap_run_kind *kind,
+                                    uint64_t bits[HEAP_BITS])
+{
+    bool claimed = heap_slab_makes_sense(heap, index, count) &&
+                   heap_slab_claim(heap_slice(heap, index), HEAP_OWNER(heap->slot, HEAP_THREAD_NONE), 0);
+    size_t span = heap_walk_look(heap, index, count, kind, bits);
+    if (!claimed)
+        return span;
+    struct heap_slab slab = heap_slab_view(heap, index);
+    if (!heap_slab_map_free(&slab, &heap->key, bits))
+        span = 0;
+    heap_slab_leave(heap, index);
+    return span;
+}
+
+/* What makes no sense at a slice is looked at again under the lock; there may be other runs by now. `*index` moves on
+   to where one begins. */
+COLD size_t heap_walk_look_again(struct brim_heap *heap, size_t *index, enum heap_run_kind *kind,
+                                 uint64_t bits[HEAP_BITS])
+{
+    if (!heap_lock(heap))
+        return 0;
+    size_t count = load_relaxed(heap->count), span = 0, at = heap_walk_find(heap, *index, count);
+    if (at == count) {
+        *kind = HEAP_FREE;
+        span = count - *index;
+    } else if (at < count) {
+        *index = at;
+        span = heap_walk_look_locked(heap, at, count, kind, bits);
+    }
+    if (span == 0)
+        heap_fail_damaged(heap);
+    heap_unlock(heap);
+    return span;
+}
+
 static int heap_walk(struct brim_heap *heap, int (*visit)(void *block, size_t size, void *argument), void *argument)
 {
     if (!heap_attend(heap) || !heap_lock(heap))
         return -1;
+    size_t end = load_relaxed(heap->count), span;
     heap_unlock(heap);
-    size_t count = load_acquire(heap->count), span;
-    for (size_t index = 0; index < count; index += span) {
-        struct heap_slice *head = heap_slice(heap, index);
-        span = heap_run_sound(heap, index, count);
-        if (span == 0) {
-            if (!heap_lock(heap))
-                return -1;
-            span = heap_run_sound(heap, index, count);
-            heap_unlock(heap);
-        }
-        enum heap_run_kind kind = heap_run_kind(head);
-        if (kind == HEAP_SLAB && span != 0) {
-            if (!heap_slab_makes_sense(heap, index, count)) {
-                span = 0;
-            } else {
-                struct heap_slab slab = heap_slab_view(heap, index);
-                const struct size_class *row = heap_slab_class(head);
-                uint64_t bits[HEAP_BITS];
-                if (!heap_slab_map_free(&slab, &heap->key, bits) && heap_slab_owner(head) == 0)
-                    span = 0; /* else somebody is at it */
-                for (size_t i = 0; span != 0 && i < row->capacity; i++) {
-                    if (bits[i / 64] >> i % 64 & 1)
-                        continue;
-                    int answer = visit((void *)(heap_slab_start(&slab) + i * row->block_size), row->block_size, argument);
-                    if (answer != 0)
-                        return answer;
-                    if (heap_run_kind(head) != HEAP_SLAB)
-                        break; /* that was its last block */
-                }
-            }
-        } else if (kind == HEAP_MEDIUM && span != 0) {
-            int answer = visit((void *)heap_address(heap, index), span << SLICE_SHIFT, argument);
-            if (answer != 0)
-                return answer;
-        }
-        if (span == 0) {
-            heap_fail_damaged(heap);
+    for (size_t index = 0; index < end; index += span) {
+        enum heap_run_kind kind;
+        uint64_t bits[HEAP_BITS];
+        span = heap_walk_look(heap, index, load_acquire(heap->count), &kind, bits);
+        if (span == 0 && (span = heap_walk_look_again(heap, &index, &kind, bits)) == 0)
             return -1;
+        int answer = 0;
+        if (kind == HEAP_MEDIUM)
+            answer = visit((void *)heap_address(heap, index), span << SLICE_SHIFT, argument);
+        if (kind == HEAP_SLAB) {
+            struct heap_slab slab = heap_slab_view(heap, index);
+            const struct size_class *row = heap_slab_class(slab.slice);
+            for (size_t i = 0; answer == 0 && i < row->capacity; i++) {
+                if (bits[i / 64] >> i % 64 & 1)
+                    continue;
+                answer = visit((void *)(heap_slab_start(&slab) + i * row->block_size), row->block_size, argument);
+                if (heap_run_kind(slab.slice) != HEAP_SLAB || heap_slab_class(slab.slice) != row)
+                    break; /* that was its last block */
+            }
         }
+        if (answer != 0)
+            return answer;
     }
     return 0;
 }
@@ -57,7 +108,7 @@ static bool heap_tally(struct brim_heap *heap, struct brim_heap_stats *stats)
 {
     if (!heap_attend(heap) || !heap_lock(heap))
         return false;
-    bool good = heap_follow(heap);
+    bool good = true;
     size_t count = load_relaxed(heap->count), metadata = 0, free = 0;
     for (size_t index = 0, span; good && index < count; index += span) {
         const struct heap_slice *head = heap_slice(heap, index);
@@ -218,14 +269,11 @@ static bool heap_check(struct brim_heap *heap, char *message, size_t size)
     if (!heap_attend(heap))
         return false;
     if (!heap_lock(heap)) {
-        fault_note(fault, 0, "what a killed process left cannot be walked");
+        fault_note(fault, 0, "the heap is larger than its mapping, or cannot be walked");
         return false;
     }
     bool good = !heap_has_dead(heap) || heap_recover(heap, false);
-    if (!good || !heap_follow(heap) || load_relaxed(heap->count) != load_relaxed(heap->header->count))
-        good = fault_note(fault, 0, "the heap is larger than its mapping, or cannot be walked");
-    else
-        good = check_all(heap, fault);
+    good = good ? check_all(heap, fault) : fault_note(fault, 0, "what a killed process left cannot be walked");
     heap_unlock(heap);
     return good ? true : heap_fail_damaged(heap);
 }

@@ -433,7 +433,6 @@ static void heap_shard_release(struct heap_shard *shard, const struct heap_slab 
 
 /* ---- giving up ---- */
 
-/* A slab that a shard lets go of. Lock. */
 static void heap_slab_leave(struct brim_heap *heap, size_t index)
 {
     struct heap_slice *slice = heap_slice(heap, index);

@@ -65,6 +65,8 @@ static void *heap_shard_refill(struct heap_shard *shard, unsigned class);
 static void heap_shard_release(struct heap_shard *shard, const struct heap_slab *slab, void *block);
 /* The push of that block, in its slab, has reached the slab's wake count. */
 static void heap_shard_wake(struct heap_shard *shard, const void *block);
+/* Makes a slab of ours nobody's, or ends it. Heap's lock. */
+static void heap_slab_leave(struct brim_heap *heap, size_t index);
 /* Gives back all that this process's shards have of the heap, and its slot. Handles' lock. */
 static void heap_shards_retire(struct brim_heap *heap);
 /* Has the process's word of who it is been wiped by a fork? Sets it. */

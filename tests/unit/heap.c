@@ -396,7 +396,8 @@ Test(heap, a_child_has_nothing_of_a_locked_heap)
         check(secret[i] == 0);
     heap_is_good(heap);
     struct brim_heap_stats stats;
-    check(brim_heap_stats(heap, &stats, sizeof stats) == 0 && stats.locked >= SLICE_SIZE);
+    check(brim_heap_stats(heap, &stats, sizeof stats) == 0);
+    check(stats.locked == stats.heap && stats.resident == stats.locked); /* the header, too */
     brim_heap_close(heap);
 }
 
@@ -591,4 +592,103 @@ Test(heap, large_runs_are_given_back)
         heap_is_good(heap);
         brim_heap_close(heap);
     }
+}
+
+/* The kernel joins mappings that look alike: then none would begin in the heap. */
+Test(heap, neighbours_are_told_apart)
+{
+    struct brim_heap *heap = heap_of_kind(BRIM_HEAP_PRIVATE, 0);
+    uintptr_t below = heap->base - os_page_size;
+    void *neighbour = mmap((void *)below, os_page_size, PROT_READ | PROT_WRITE,
+                           MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+    check(neighbour == MAP_FAILED && errno == EEXIST);
+    struct brim_heap_stats stats;
+    check(brim_heap_stats(heap, &stats, sizeof stats) == 0 && stats.resident != 0 && stats.resident <= stats.heap);
+    uintptr_t end = heap->base + stats.limit;
+    brim_heap_close(heap);
+    /* The pages on either side go with it. */
+    for (size_t i = 0; i < 2; i++) {
+        neighbour = mmap((void *)(i ? end : below), os_page_size, PROT_NONE,
+                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+        check(neighbour != MAP_FAILED && munmap(neighbour, os_page_size) == 0);
+    }
+}
+
+/* ---- threads ---- */
+
+static _Atomic bool churning;
+
+static void *churn(void *argument)
+{
+    struct brim_heap *heap = argument;
+    void *blocks[64] = {NULL};
+    for (unsigned i = 0; atomic_load(&churning); i++) {
+        size_t at = i * 7 % COUNT_OF(blocks), size = i % 5 == 0 ? 70000 + i % 7 * 50000 : 20 + i % 13 * 2000;
+        brim_heap_free(heap, blocks[at]);
+        blocks[at] = brim_heap_malloc(heap, size);
+        check(blocks[at]);
+    }
+    for (size_t i = 0; i < COUNT_OF(blocks); i++)
+        brim_heap_free(heap, blocks[i]);
+    return NULL;
+}
+
+static int count_block(void *block, size_t size, void *count)
+{
+    (void)block;
+    (void)size;
+    ++*(size_t *)count;
+    return 0;
+}
+
+Test(heap, walking_among_others_finds_no_fault)
+{
+    enum { THREADS = 3, WALKS = 3000 };
+    pthread_t threads[THREADS];
+    struct brim_heap *heap = heap_of_kind(BRIM_HEAP_FAMILY, 0);
+    atomic_store(&churning, true);
+    for (size_t i = 0; i < THREADS; i++)
+        check(pthread_create(&threads[i], NULL, churn, heap) == 0);
+    for (size_t i = 0, blocks; i < WALKS; i++)
+        check(brim_heap_walk(heap, count_block, (blocks = 0, &blocks)) == 0);
+    atomic_store(&churning, false);
+    for (size_t i = 0; i < THREADS; i++)
+        pthread_join(threads[i], NULL);
+    heap_is_good(heap);
+    brim_heap_close(heap);
+}
+
+/* ---- less address space than others ---- */
+
+static void see_only_part(struct brim_heap *all)
+{
+    FILE *file = fopen("/proc/self/statm", "re");
+    size_t pages;
+    check(file && fscanf(file, "%zu", &pages) == 1 && fclose(file) == 0);
+    struct rlimit limit = {pages * os_page_size + 100 * MIB, RLIM_INFINITY};
+    check(setrlimit(RLIMIT_AS, &limit) == 0);
+    struct brim_heap *part = brim_heap_open(file_name(), BRIM_HEAP_FILE);
+    check(part);
+    struct brim_heap_stats stats;
+    check(brim_heap_stats(part, &stats, sizeof stats) == 0 && stats.limit < 128 * MIB);
+    void *block = brim_heap_malloc(part, 100);
+    check(block && brim_heap_malloc(all, 80 * MIB));
+    errno = 0;
+    check(!brim_heap_malloc(part, 100000) && errno == ENOMEM && brim_heap_error() == BRIM_HEAP_NO_MEMORY);
+    brim_heap_free(part, block);
+    brim_heap_close(part);
+}
+
+Test(heap, who_sees_only_part_damages_nothing)
+{
+    struct brim_heap_options options = {
+        .size = sizeof options, .kind = BRIM_HEAP_FILE, .path = file_name(), .limit = 128 * MIB};
+    struct brim_heap *heap = brim_heap_create(&options);
+    check(heap);
+    see_only_part(heap);
+    heap_is_good(heap);
+    struct brim_heap_stats stats;
+    check(brim_heap_stats(heap, &stats, sizeof stats) == 0 && stats.blocks == 1 && stats.processes == 1);
+    brim_heap_close(heap);
+    remove_file();
 }

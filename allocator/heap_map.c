@@ -285,6 +285,16 @@ static bool heap_slot_is_dead(const struct brim_heap *heap, uint32_t slot)
     return slot >= HEAP_PROCESSES || heap_identity_is_dead(heap, load_acquire(heap->header->processes[slot]));
 }
 
+/* Is the process gone that the lock's word names? Who has its slot now is another, unless the name is the same. */
+static bool heap_holder_is_dead(const struct brim_heap *heap, uint32_t word)
+{
+    uint32_t slot = HEAP_LOCK_SLOT(word);
+    if (slot >= HEAP_PROCESSES)
+        return true;
+    uint64_t identity = load_acquire(heap->header->processes[slot]);
+    return HEAP_LOCK_NAME(slot, identity) != (word & ~HEAP_LOCK_WAITERS) || heap_identity_is_dead(heap, identity);
+}
+
 static enum heap_lock_state heap_lock_word(struct brim_heap *heap)
 {
     _Atomic uint32_t *word = &heap->header->lock;
@@ -312,7 +322,7 @@ static enum heap_lock_state heap_lock_word(struct brim_heap *heap)
             !atomic_compare_exchange_weak_explicit(word, &now, sleeping, memory_order_relaxed, memory_order_relaxed))
             continue;
         os_wait_shared(word, sleeping);
-        if (load_relaxed(*word) == sleeping && heap_slot_is_dead(heap, HEAP_LOCK_SLOT(sleeping)) &&
+        if (load_relaxed(*word) == sleeping && heap_holder_is_dead(heap, sleeping) &&
             atomic_compare_exchange_strong_explicit(word, &sleeping, mine, memory_order_acquire, memory_order_relaxed))
             return HEAP_LOCK_INHERITED;
     }

@@ -224,8 +224,8 @@ static bool heap_list_map(const struct heap_slab *slab, uint64_t link, const str
     const struct size_class *row = heap_slab_class(slab->slice);
     while (link != LINK_EMPTY) {
         size_t offset = LINK_OFFSET(link), number = offset / row->block_size;
-        if (link < LINK_LOWEST || link > LINK_EMPTY || LINK_PLACE(link) == 0 || offset % row->block_size != 0 || number >= row->capacity ||
-            bits[number / 64] >> number % 64 & 1)
+        if (link < LINK_LOWEST || link > LINK_EMPTY || LINK_PLACE(link) == 0 || offset % row->block_size != 0 ||
+            number >= row->capacity || bits[number / 64] >> number % 64 & 1)
             return false;
         bits[number / 64] |= 1ull << number % 64;
         uint64_t next = __atomic_load_n(heap_link_block(slab, link), __ATOMIC_RELAXED) * key->decode;

@@ -3,30 +3,18 @@
 
    An input is a list of changes to the file of a heap that was right, as random bytes would never get beyond the
    header's first. Each is 12 bytes: what, where (3 bytes), value (8 bytes). */
-#include <brim.h>
+#include "fuzz.h"
 
-#include <errno.h>
+#include "allocator/brim.c"
+
 #include <fcntl.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 static unsigned char *image, *changed;
 static size_t image_size;
 static int file;
 static char path[64];
-
-#define must(condition) ((condition) ? (void)0 : failed(__LINE__, #condition))
-
-static void failed(int line, const char *condition)
-{
-    fprintf(stderr, "line %d: not so: %s\n", line, condition);
-    abort();
-}
 
 struct node {
     brim_ref(struct node) next;
@@ -36,31 +24,31 @@ struct node {
 /* A heap with slabs of some classes, full ones and orphans, runs and free slices. */
 static void make_image(void)
 {
-    must((file = memfd_create("heap", 0)) >= 0);
+    expect((file = memfd_create("heap", 0)) >= 0);
     snprintf(path, sizeof path, "/proc/self/fd/%d", file);
     struct brim_heap_options options = {
         .size = sizeof options, .kind = BRIM_HEAP_FILE, .path = path, .limit = (size_t)128 << 20};
     struct brim_heap *heap = brim_heap_create(&options);
-    must(heap);
+    expect(heap);
     static void *blocks[600];
     for (size_t i = 0; i < 600; i++) {
         size_t size = i % 150 == 0 ? 70000 : i % 7 == 0 ? 3000 : i % 2 ? 40 : 600;
-        must((blocks[i] = brim_heap_malloc(heap, size)));
+        expect((blocks[i] = brim_heap_malloc(heap, size)));
         memset(blocks[i], (int)i, size);
     }
     struct node *node = brim_heap_calloc(heap, 1, sizeof *node);
-    must(node && brim_heap_set_root(heap, node) == 0);
+    expect(node && brim_heap_set_root(heap, node) == 0);
     brim_set(heap, node->next, node);
     for (size_t i = 0; i < 600; i++)
         if (i % 3 != 0)
             brim_heap_free(heap, blocks[i]);
-    must(brim_heap_check(heap, NULL, 0) == 0);
+    expect(brim_heap_check(heap, NULL, 0) == 0);
     brim_heap_close(heap);
     struct stat status;
-    must(fstat(file, &status) == 0);
+    expect(fstat(file, &status) == 0);
     image_size = (size_t)status.st_size;
-    must((image = malloc(image_size)) && (changed = malloc(image_size)));
-    must(pread(file, image, image_size, 0) == (ssize_t)image_size);
+    expect((image = malloc(image_size)) && (changed = malloc(image_size)));
+    expect(pread(file, image, image_size, 0) == (ssize_t)image_size);
 }
 
 /* Of the places in a file most hold data, which may be anything: three quarters of the changes go to what is not. */
@@ -137,9 +125,9 @@ static void use(struct brim_heap *heap, int with_stats)
     char fault[200];
     int checked = brim_heap_check(heap, fault, sizeof fault);
     if (checked == 0)
-        must(walked == 0 && fault[0] == '\0');
+        expect(walked == 0 && fault[0] == '\0');
     else
-        must(errno != 0);
+        expect(errno != 0);
     if (with_stats) { /* reading smaps takes long under the sanitizers */
         struct brim_heap_stats stats;
         brim_heap_stats(heap, &stats, sizeof stats);
@@ -161,7 +149,6 @@ static void use(struct brim_heap *heap, int with_stats)
         brim_heap_calloc(heap, 1, i * 100);
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     if (!image)
@@ -170,11 +157,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     enum brim_heap_kind mode = data[0] & 1 ? BRIM_HEAP_FILE : BRIM_HEAP_SNAPSHOT;
     size_t length = apply(data + 1, size - 1);
-    must(ftruncate(file, 0) == 0 && ftruncate(file, (off_t)length) == 0);
-    must(pwrite(file, changed, length, 0) == (ssize_t)length);
+    expect(ftruncate(file, 0) == 0 && ftruncate(file, (off_t)length) == 0);
+    expect(pwrite(file, changed, length, 0) == (ssize_t)length);
     struct brim_heap *heap = brim_heap_open(path, mode);
     if (!heap) {
-        must(errno != 0 && brim_heap_error() != BRIM_HEAP_OK);
+        expect(errno != 0 && brim_heap_error() != BRIM_HEAP_OK);
         return 0;
     }
     use(heap, data[0] >= 250);

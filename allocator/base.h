@@ -24,7 +24,8 @@
 #define INLINE static inline __attribute__((always_inline))
 /* Constants that every program reads (layout.ld). */
 #define FIRST __attribute__((section(".rodata.first")))
-/* What hardly any program calls, apart from the rest (layout.ld). */
+/* What hardly any program reads or calls, apart from the rest. */
+#define LAST_CONSTANT __attribute__((section(".rodata.last")))
 #define LAST __attribute__((section(".text.last")))
 #define RARE static LAST __attribute__((cold, noinline))
 /* What programs call once or seldom: small rather than fast. */

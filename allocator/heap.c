@@ -3,9 +3,9 @@
 
 /* ---- allocation ---- */
 
-static size_t heap_slices_for(size_t size) { return (max_size(size, 1) + SLICE_SIZE - 1) >> SLICE_SHIFT; }
+LAST static size_t heap_slices_for(size_t size) { return (max_size(size, 1) + SLICE_SIZE - 1) >> SLICE_SHIFT; }
 
-static void *heap_allocate_run(struct brim_heap *heap, size_t size, bool *zero)
+LAST static void *heap_allocate_run(struct brim_heap *heap, size_t size, bool *zero)
 {
     if (size > REQUEST_MAX || !heap_attend(heap) || !heap_lock(heap)) {
         if (size > REQUEST_MAX)
@@ -23,7 +23,7 @@ static void *heap_allocate_run(struct brim_heap *heap, size_t size, bool *zero)
     return index != 0 ? (void *)heap_address(heap, index) : NULL;
 }
 
-SLOW void *heap_allocate(struct brim_heap *heap, size_t size, size_t alignment, bool zeroed)
+LAST SLOW void *heap_allocate(struct brim_heap *heap, size_t size, size_t alignment, bool zeroed)
 {
     bool zero = false;
     void *block;
@@ -42,7 +42,7 @@ SLOW void *heap_allocate(struct brim_heap *heap, size_t size, size_t alignment, 
 }
 
 /* Requests whose class must be looked up; all others go on to the slow path. */
-SLOW void *heap_allocate_more(struct brim_heap *heap, size_t size)
+LAST SLOW void *heap_allocate_more(struct brim_heap *heap, size_t size)
 {
     struct heap_shard *shard = thread_shard;
     if (size > STEPS_MAX && size <= CLASS_MAX && load_relaxed(shard->heap) == heap) {
@@ -53,7 +53,7 @@ SLOW void *heap_allocate_more(struct brim_heap *heap, size_t size)
     return heap_allocate(heap, size, BLOCK_ALIGNMENT, false);
 }
 
-EXPORT void *brim_heap_malloc(struct brim_heap *heap, size_t size)
+LAST EXPORT void *brim_heap_malloc(struct brim_heap *heap, size_t size)
 {
     struct heap_shard *shard = thread_shard;
     if (likely(size <= STEPS_MAX && (uintptr_t)load_folded(shard->heap) == (uintptr_t)heap)) {
@@ -64,7 +64,7 @@ EXPORT void *brim_heap_malloc(struct brim_heap *heap, size_t size)
     return heap_allocate_more(heap, size);
 }
 
-EXPORT void *brim_heap_calloc(struct brim_heap *heap, size_t count, size_t size)
+LAST EXPORT void *brim_heap_calloc(struct brim_heap *heap, size_t count, size_t size)
 {
     size_t bytes;
     if (unlikely(__builtin_mul_overflow(count, size, &bytes)))
@@ -72,7 +72,7 @@ EXPORT void *brim_heap_calloc(struct brim_heap *heap, size_t count, size_t size)
     return heap_allocate(heap, bytes, BLOCK_ALIGNMENT, true);
 }
 
-EXPORT void *brim_heap_aligned_alloc(struct brim_heap *heap, size_t alignment, size_t size)
+LAST EXPORT void *brim_heap_aligned_alloc(struct brim_heap *heap, size_t alignment, size_t size)
 {
     if (!is_power_of_two(alignment) || alignment > SLICE_SIZE)
         return heap_fail(BRIM_HEAP_INVALID, EINVAL), NULL;
@@ -95,7 +95,7 @@ struct heap_block {
     size_t index; /* slice of the head */
 };
 
-static struct heap_block heap_block_look_up(struct brim_heap *heap, const void *p)
+LAST static struct heap_block heap_block_look_up(struct brim_heap *heap, const void *p)
 {
     size_t index = ((uintptr_t)p - heap->base) >> SLICE_SHIFT;
     if (!heap_reaches(heap, index))
@@ -137,7 +137,7 @@ static struct heap_block heap_block_look_up(struct brim_heap *heap, const void *
 }
 
 /* A block that can be used; else false, and the process ends if that is its own fault. */
-static bool heap_block_is_live(struct brim_heap *heap, struct heap_block block, const void *p)
+LAST static bool heap_block_is_live(struct brim_heap *heap, struct heap_block block, const void *p)
 {
     switch (block.kind) {
     case HEAP_BLOCK_SLAB:
@@ -149,7 +149,7 @@ static bool heap_block_is_live(struct brim_heap *heap, struct heap_block block, 
     }
 }
 
-static size_t heap_block_size(struct brim_heap *heap, struct heap_block block)
+LAST static size_t heap_block_size(struct brim_heap *heap, struct heap_block block)
 {
     const struct heap_slice *head = heap_slice(heap, block.index);
     return block.kind == HEAP_BLOCK_SLAB ? heap_slab_class(head)->block_size : heap_run_length(head) << SLICE_SHIFT;
@@ -158,13 +158,13 @@ static size_t heap_block_size(struct brim_heap *heap, struct heap_block block)
 /* ---- release ---- */
 
 /* Not to be left out because nobody reads it. */
-static void heap_erase(void *block, size_t size)
+LAST static void heap_erase(void *block, size_t size)
 {
     memset(block, 0, size);
     __asm__ volatile("" : : "r"(block) : "memory");
 }
 
-SLOW void heap_release(struct brim_heap *heap, void *p)
+LAST SLOW void heap_release(struct brim_heap *heap, void *p)
 {
     if (!p)
         return;
@@ -188,7 +188,7 @@ SLOW void heap_release(struct brim_heap *heap, void *p)
 }
 
 /* A push has made its slab want attention. */
-COLD void heap_release_wake(const void *p) { heap_shard_wake(thread_shard, p); }
+RARE void heap_release_wake(const void *p) { heap_shard_wake(thread_shard, p); }
 
 /* Is it a block of the thread's own slab, with nothing unusual about it? The slab's token says that its descriptor has
    been looked at. */
@@ -207,7 +207,7 @@ INLINE void heap_release_plain(const struct heap_shard *shard, struct heap_slice
 }
 
 /* The slow path's first door: a plain block that starts in a further slice of its slab, and so is larger than 8 KiB. */
-SLOW void heap_release_further(struct brim_heap *heap, void *p)
+LAST SLOW void heap_release_further(struct brim_heap *heap, void *p)
 {
     struct heap_shard *shard = thread_shard;
     uintptr_t at = (uintptr_t)p - shard->base;
@@ -223,7 +223,7 @@ SLOW void heap_release_further(struct brim_heap *heap, void *p)
     heap_release(heap, p);
 }
 
-EXPORT void brim_heap_free(struct brim_heap *heap, void *p)
+LAST EXPORT void brim_heap_free(struct brim_heap *heap, void *p)
 {
     struct heap_shard *shard = thread_shard;
     uintptr_t at = (uintptr_t)p - shard->base;
@@ -239,7 +239,7 @@ EXPORT void brim_heap_free(struct brim_heap *heap, void *p)
 
 /* ---- resize, usable size ---- */
 
-static void *heap_resize(struct brim_heap *heap, void *p, size_t size)
+LAST static void *heap_resize(struct brim_heap *heap, void *p, size_t size)
 {
     if (!heap_attend(heap))
         return NULL;
@@ -268,12 +268,12 @@ static void *heap_resize(struct brim_heap *heap, void *p, size_t size)
     return moved;
 }
 
-EXPORT void *brim_heap_realloc(struct brim_heap *heap, void *p, size_t size)
+LAST EXPORT void *brim_heap_realloc(struct brim_heap *heap, void *p, size_t size)
 {
     return p ? heap_resize(heap, p, size) : brim_heap_malloc(heap, size);
 }
 
-static size_t heap_usable_size(struct brim_heap *heap, const void *p)
+LAST static size_t heap_usable_size(struct brim_heap *heap, const void *p)
 {
     if (!p || !heap_attend(heap))
         return 0;
@@ -281,7 +281,7 @@ static size_t heap_usable_size(struct brim_heap *heap, const void *p)
     return heap_block_is_live(heap, block, p) ? heap_block_size(heap, block) : 0;
 }
 
-EXPORT size_t brim_heap_usable_size(struct brim_heap *heap, const void *p) { return heap_usable_size(heap, p); }
+LAST EXPORT size_t brim_heap_usable_size(struct brim_heap *heap, const void *p) { return heap_usable_size(heap, p); }
 
 COLD_EXPORT struct brim_heap *brim_heap_use(struct brim_heap *heap)
 {
@@ -293,7 +293,7 @@ COLD_EXPORT struct brim_heap *brim_heap_use(struct brim_heap *heap)
 
 /* ---- the heap as a whole ---- */
 
-static void heap_after_fork(void) { lock_break_in_child(&heap_handles_lock); }
+LAST static void heap_after_fork(void) { lock_break_in_child(&heap_handles_lock); }
 
 COLD_EXPORT struct brim_heap *brim_heap_create(const struct brim_heap_options *options) { return heap_create(options); }
 
@@ -322,13 +322,13 @@ COLD_EXPORT int brim_heap_sync(struct brim_heap *heap)
 
 /* ---- offsets, root ---- */
 
-EXPORT brim_offset brim_heap_offset(struct brim_heap *heap, const void *p)
+LAST EXPORT brim_offset brim_heap_offset(struct brim_heap *heap, const void *p)
 {
     uintptr_t offset = (uintptr_t)p - load_relaxed(heap->base);
     return p && offset < load_relaxed(heap->limit) << SLICE_SHIFT ? offset : 0;
 }
 
-EXPORT void *brim_heap_pointer(struct brim_heap *heap, brim_offset offset)
+LAST EXPORT void *brim_heap_pointer(struct brim_heap *heap, brim_offset offset)
 {
     if (unlikely(offset == 0 || (offset >> SLICE_SHIFT >= load_relaxed(heap->count) &&
                                  !heap_reaches(heap, offset >> SLICE_SHIFT))))

@@ -5,7 +5,7 @@
 
 /* Length of the run at a slice, 0 if there is none that makes sense, and its kind; of a slab, the blocks that are free.
    Others may be about to change it, if this is without the lock: then perhaps 0, too. */
-static size_t heap_walk_look(const struct brim_heap *heap, size_t index, size_t count, enum heap_run_kind *kind,
+LAST static size_t heap_walk_look(const struct brim_heap *heap, size_t index, size_t count, enum heap_run_kind *kind,
                              uint64_t bits[HEAP_BITS])
 {
     const struct heap_slice *head = heap_slice(heap, index);
@@ -24,7 +24,7 @@ static size_t heap_walk_look(const struct brim_heap *heap, size_t index, size_t 
 }
 
 /* The first slice from `index` on that begins a run; with the lock. SIZE_MAX if runs do not follow each other. */
-static size_t heap_walk_find(const struct brim_heap *heap, size_t index, size_t count)
+LAST static size_t heap_walk_find(const struct brim_heap *heap, size_t index, size_t count)
 {
     size_t at = 0;
     for (size_t span; at < index; at += span)
@@ -34,7 +34,7 @@ static size_t heap_walk_find(const struct brim_heap *heap, size_t index, size_t 
 }
 
 /* The same with the lock. A slab of nobody's is claimed, so that nobody is at it. */
-static size_t heap_walk_look_locked(struct brim_heap *heap, size_t index, size_t count, enum heap_run_kind *kind,
+LAST static size_t heap_walk_look_locked(struct brim_heap *heap, size_t index, size_t count, enum heap_run_kind *kind,
                                     uint64_t bits[HEAP_BITS])
 {
     bool claimed = heap_slab_makes_sense(heap, index, count) &&
@@ -51,7 +51,7 @@ static size_t heap_walk_look_locked(struct brim_heap *heap, size_t index, size_t
 
 /* What makes no sense at a slice is looked at again under the lock; there may be other runs by now. `*index` moves on
    to where one begins. */
-COLD size_t heap_walk_look_again(struct brim_heap *heap, size_t *index, enum heap_run_kind *kind,
+RARE size_t heap_walk_look_again(struct brim_heap *heap, size_t *index, enum heap_run_kind *kind,
                                  uint64_t bits[HEAP_BITS])
 {
     if (!heap_lock(heap))
@@ -70,7 +70,7 @@ COLD size_t heap_walk_look_again(struct brim_heap *heap, size_t *index, enum hea
     return span;
 }
 
-static int heap_walk(struct brim_heap *heap, int (*visit)(void *block, size_t size, void *argument), void *argument)
+LAST static int heap_walk(struct brim_heap *heap, int (*visit)(void *block, size_t size, void *argument), void *argument)
 {
     if (!heap_attend(heap) || !heap_lock(heap))
         return -1;
@@ -104,7 +104,7 @@ static int heap_walk(struct brim_heap *heap, int (*visit)(void *block, size_t si
 
 /* ---- counting ---- */
 
-static bool heap_tally(struct brim_heap *heap, struct brim_heap_stats *stats)
+LAST static bool heap_tally(struct brim_heap *heap, struct brim_heap_stats *stats)
 {
     if (!heap_attend(heap) || !heap_lock(heap))
         return false;
@@ -150,13 +150,13 @@ struct heap_fault {
     bool found;
 };
 
-static void fault_add(struct heap_fault *fault, const char *text)
+LAST static void fault_add(struct heap_fault *fault, const char *text)
 {
     while (*text != '\0' && fault->length + 1 < fault->room)
         fault->text[fault->length++] = *text++;
 }
 
-static void fault_add_number(struct heap_fault *fault, size_t number)
+LAST static void fault_add_number(struct heap_fault *fault, size_t number)
 {
     char digits[24];
     size_t at = sizeof digits - 1;
@@ -168,7 +168,7 @@ static void fault_add_number(struct heap_fault *fault, size_t number)
 }
 
 /* Notes the first fault. */
-COLD bool fault_note(struct heap_fault *fault, size_t slice, const char *what)
+RARE bool fault_note(struct heap_fault *fault, size_t slice, const char *what)
 {
     if (!fault->found && fault->text && fault->room != 0) {
         fault_add(fault, "slice ");
@@ -183,7 +183,7 @@ COLD bool fault_note(struct heap_fault *fault, size_t slice, const char *what)
 
 #define HEAP_HOLDS(condition, slice, what) ((condition) || fault_note(fault, (slice), (what)))
 
-static bool check_slab(struct brim_heap *heap, size_t index, size_t count, struct heap_fault *fault)
+LAST static bool check_slab(struct brim_heap *heap, size_t index, size_t count, struct heap_fault *fault)
 {
     struct heap_slice *head = heap_slice(heap, index);
     if (!HEAP_HOLDS(heap_slab_makes_sense(heap, index, count), index, "a slab whose descriptor makes no sense"))
@@ -203,7 +203,7 @@ static bool check_slab(struct brim_heap *heap, size_t index, size_t count, struc
            HEAP_HOLDS(owner != 0 || head->listed || !heap_slab_has_room(head), index, "a slab with room that is lost");
 }
 
-static bool check_run(struct brim_heap *heap, size_t index, size_t span, size_t count, struct heap_fault *fault)
+LAST static bool check_run(struct brim_heap *heap, size_t index, size_t span, size_t count, struct heap_fault *fault)
 {
     struct heap_slice *head = heap_slice(heap, index);
     enum heap_run_kind kind = heap_run_kind(head);
@@ -222,7 +222,7 @@ static bool check_run(struct brim_heap *heap, size_t index, size_t span, size_t 
     return kind != HEAP_SLAB || check_slab(heap, index, count, fault);
 }
 
-static bool check_orphans(const struct brim_heap *heap, unsigned class, size_t count, size_t *listed,
+LAST static bool check_orphans(const struct brim_heap *heap, unsigned class, size_t count, size_t *listed,
                           struct heap_fault *fault)
 {
     size_t previous = 0;
@@ -241,7 +241,7 @@ static bool check_orphans(const struct brim_heap *heap, unsigned class, size_t c
     return true;
 }
 
-static bool check_all(struct brim_heap *heap, struct heap_fault *fault)
+LAST static bool check_all(struct brim_heap *heap, struct heap_fault *fault)
 {
     size_t count = load_relaxed(heap->count), span, saying = 0, listed = 0;
     const struct heap_header *header = heap->header;
@@ -261,7 +261,7 @@ static bool check_all(struct brim_heap *heap, struct heap_fault *fault)
                       "a header that is none");
 }
 
-static bool heap_check(struct brim_heap *heap, char *message, size_t size)
+LAST static bool heap_check(struct brim_heap *heap, char *message, size_t size)
 {
     struct heap_fault found = {.text = message, .room = size}, *fault = &found;
     if (message && size != 0)

@@ -1,14 +1,14 @@
 /* heap_map.c: see heap_map.h. */
 #include "heap_map.h"
 
-COLD bool heap_fail(enum brim_heap_error error, int number)
+RARE bool heap_fail(enum brim_heap_error error, int number)
 {
     heap_error_last = error;
     errno = number;
     return false;
 }
 
-COLD bool heap_fail_system(int failed)
+RARE bool heap_fail_system(int failed)
 {
     switch (-failed) {
     case ENOMEM: return heap_fail(BRIM_HEAP_NO_MEMORY, ENOMEM);
@@ -19,13 +19,13 @@ COLD bool heap_fail_system(int failed)
     }
 }
 
-COLD bool heap_fail_damaged(struct brim_heap *heap)
+RARE bool heap_fail_damaged(struct brim_heap *heap)
 {
     store_relaxed(heap->damaged, true);
     return heap_fail(BRIM_HEAP_DAMAGED, EUCLEAN);
 }
 
-static uint64_t heap_build(void)
+LAST static uint64_t heap_build(void)
 {
     uint64_t hash = 0xcbf29ce484222325;
     const uint64_t facts[] = {sizeof(struct heap_header),
@@ -44,7 +44,7 @@ static uint64_t heap_build(void)
     return hash;
 }
 
-static void heap_format(struct heap_header *header, size_t limit, uint64_t key)
+LAST static void heap_format(struct heap_header *header, size_t limit, uint64_t key)
 {
     header->version = HEAP_VERSION;
     header->byte_order = HEAP_BYTE_ORDER;
@@ -60,7 +60,7 @@ static void heap_format(struct heap_header *header, size_t limit, uint64_t key)
     store_release(header->count, 1);
 }
 
-static enum brim_heap_error heap_judge(const struct heap_header *header, size_t size)
+LAST static enum brim_heap_error heap_judge(const struct heap_header *header, size_t size)
 {
     if (memcmp(header->magic, HEAP_MAGIC, sizeof header->magic) != 0)
         return BRIM_HEAP_FOREIGN;
@@ -80,7 +80,7 @@ static enum brim_heap_error heap_judge(const struct heap_header *header, size_t 
     return count > size >> SLICE_SHIFT ? BRIM_HEAP_TRUNCATED : BRIM_HEAP_OK;
 }
 
-static size_t heap_run_span(const struct brim_heap *heap, size_t index, size_t count)
+LAST static size_t heap_run_span(const struct brim_heap *heap, size_t index, size_t count)
 {
     const struct heap_slice *head = heap_slice(heap, index);
     switch (heap_run_kind(head)) {
@@ -97,7 +97,7 @@ static size_t heap_run_span(const struct brim_heap *heap, size_t index, size_t c
 }
 
 /* Is that the place and the length of a table? */
-static bool heap_run_is_table(const struct brim_heap *heap, size_t index, size_t length)
+LAST static bool heap_run_is_table(const struct brim_heap *heap, size_t index, size_t length)
 {
     for (unsigned table = HEAP_TABLE_FIRST + 1; table < HEAP_TABLES; table++)
         if (load_relaxed(heap->header->table[table]) == index)
@@ -105,7 +105,7 @@ static bool heap_run_is_table(const struct brim_heap *heap, size_t index, size_t
     return index == 0 && length == 1;
 }
 
-static size_t heap_run_sound(const struct brim_heap *heap, size_t index, size_t count)
+LAST static size_t heap_run_sound(const struct brim_heap *heap, size_t index, size_t count)
 {
     size_t span = heap_run_span(heap, index, count);
     enum heap_run_kind kind = heap_run_kind(heap_slice(heap, index));
@@ -121,7 +121,7 @@ static size_t heap_run_sound(const struct brim_heap *heap, size_t index, size_t 
 /* ---- following and growing ---- */
 
 /* Where table number `table` is, for a heap of `count` slices; 0 if it would not fit there. */
-static uintptr_t heap_table_find(const struct brim_heap *heap, unsigned table, size_t slice, size_t count)
+LAST static uintptr_t heap_table_find(const struct brim_heap *heap, unsigned table, size_t slice, size_t count)
 {
     if (table == HEAP_TABLE_FIRST)
         return heap->base + HEAP_TABLE_AT;
@@ -129,7 +129,7 @@ static uintptr_t heap_table_find(const struct brim_heap *heap, unsigned table, s
     return fits ? heap_address(heap, slice) : 0;
 }
 
-static void heap_table_open(struct brim_heap *heap, unsigned table, uintptr_t address)
+LAST static void heap_table_open(struct brim_heap *heap, unsigned table, uintptr_t address)
 {
     size_t first = table == HEAP_TABLE_FIRST ? 0 : heap_tables_reach(table);
     size_t described = heap_tables_reach(table + 1) - first;
@@ -137,12 +137,12 @@ static void heap_table_open(struct brim_heap *heap, unsigned table, uintptr_t ad
     store_relaxed(heap->table[table], address - first * sizeof(struct heap_slice));
 }
 
-static bool heap_file_is_ours(const struct brim_heap *heap, struct os_file_facts *facts)
+LAST static bool heap_file_is_ours(const struct brim_heap *heap, struct os_file_facts *facts)
 {
     return os_file_facts(heap->file, facts) == 0 && facts->device == heap->device && facts->inode == heap->inode;
 }
 
-static bool heap_follow(struct brim_heap *heap)
+LAST static bool heap_follow(struct brim_heap *heap)
 {
     size_t known = load_acquire(heap->count), count = load_acquire(heap->header->count);
     struct os_file_facts facts;
@@ -170,7 +170,7 @@ static bool heap_follow(struct brim_heap *heap)
     return true;
 }
 
-static bool heap_reaches(struct brim_heap *heap, size_t index)
+LAST static bool heap_reaches(struct brim_heap *heap, size_t index)
 {
     if (likely(index < load_acquire(heap->count)))
         return true;
@@ -180,7 +180,7 @@ static bool heap_reaches(struct brim_heap *heap, size_t index)
     return reaches;
 }
 
-static bool heap_provide(struct brim_heap *heap, size_t from, size_t end)
+LAST static bool heap_provide(struct brim_heap *heap, size_t from, size_t end)
 {
     uintptr_t address = heap_address(heap, from);
     size_t size = (end - from) << SLICE_SHIFT;
@@ -211,7 +211,7 @@ static bool heap_provide(struct brim_heap *heap, size_t from, size_t end)
 }
 
 /* A growth that died before it was published has left its tables behind the end, where all must be zero. */
-static void heap_forget_tables(struct brim_heap *heap, size_t count)
+LAST static void heap_forget_tables(struct brim_heap *heap, size_t count)
 {
     struct heap_header *header = heap->header;
     for (unsigned table = HEAP_TABLE_FIRST + 1; table < HEAP_TABLES; table++) {
@@ -225,7 +225,7 @@ static void heap_forget_tables(struct brim_heap *heap, size_t count)
 }
 
 /* Adds at least `slices` that follow each other. */
-static bool heap_grow(struct brim_heap *heap, size_t slices)
+LAST static bool heap_grow(struct brim_heap *heap, size_t slices)
 {
     struct heap_header *header = heap->header;
     size_t count = load_relaxed(heap->count);
@@ -273,20 +273,20 @@ static bool heap_grow(struct brim_heap *heap, size_t slices)
 
 /* ---- the lock ---- */
 
-static bool heap_identity_is_dead(const struct brim_heap *heap, uint64_t identity)
+LAST static bool heap_identity_is_dead(const struct brim_heap *heap, uint64_t identity)
 {
     if (identity == load_relaxed(heap->identity))
         return false;
     return identity == 0 || heap_is_copy(heap) || os_process_is_dead(identity);
 }
 
-static bool heap_slot_is_dead(const struct brim_heap *heap, uint32_t slot)
+LAST static bool heap_slot_is_dead(const struct brim_heap *heap, uint32_t slot)
 {
     return slot >= HEAP_PROCESSES || heap_identity_is_dead(heap, load_acquire(heap->header->processes[slot]));
 }
 
 /* Is the process gone that the lock's word names? Who has its slot now is another, unless the name is the same. */
-static bool heap_holder_is_dead(const struct brim_heap *heap, uint32_t word)
+LAST static bool heap_holder_is_dead(const struct brim_heap *heap, uint32_t word)
 {
     uint32_t slot = HEAP_LOCK_SLOT(word);
     if (slot >= HEAP_PROCESSES)
@@ -295,7 +295,7 @@ static bool heap_holder_is_dead(const struct brim_heap *heap, uint32_t word)
     return HEAP_LOCK_NAME(slot, identity) != (word & ~HEAP_LOCK_WAITERS) || heap_identity_is_dead(heap, identity);
 }
 
-static enum heap_lock_state heap_lock_word(struct brim_heap *heap)
+LAST static enum heap_lock_state heap_lock_word(struct brim_heap *heap)
 {
     _Atomic uint32_t *word = &heap->header->lock;
     uint32_t mine = HEAP_LOCK_NAME(heap->slot, load_relaxed(heap->identity));
@@ -328,7 +328,7 @@ static enum heap_lock_state heap_lock_word(struct brim_heap *heap)
     }
 }
 
-static void heap_unlock(struct brim_heap *heap)
+LAST static void heap_unlock(struct brim_heap *heap)
 {
     _Atomic uint32_t *word = &heap->header->lock;
     if (atomic_exchange_explicit(word, 0, memory_order_release) & HEAP_LOCK_WAITERS)
@@ -337,7 +337,7 @@ static void heap_unlock(struct brim_heap *heap)
 
 /* ---- runs ---- */
 
-static void heap_mark(struct brim_heap *heap, size_t index, size_t slices, bool used)
+LAST static void heap_mark(struct brim_heap *heap, size_t index, size_t slices, bool used)
 {
     for (size_t end = index + slices; index < end;) {
         size_t bit = index % 64, bits = min_size(64 - bit, end - index);
@@ -348,7 +348,7 @@ static void heap_mark(struct brim_heap *heap, size_t index, size_t slices, bool 
 }
 
 /* The first slice from `index` on that is used or not, as asked; `end` if there is none before. */
-static size_t heap_scan(const struct brim_heap *heap, size_t index, size_t end, bool used)
+LAST static size_t heap_scan(const struct brim_heap *heap, size_t index, size_t end, bool used)
 {
     while (index < end) {
         uint64_t word = *heap_word(heap, index) >> index % 64;
@@ -361,7 +361,7 @@ static size_t heap_scan(const struct brim_heap *heap, size_t index, size_t end, 
     return end;
 }
 
-static size_t heap_run_find(struct brim_heap *heap, size_t slices, size_t alignment)
+LAST static size_t heap_run_find(struct brim_heap *heap, size_t slices, size_t alignment)
 {
     struct heap_header *header = heap->header;
     size_t count = load_relaxed(heap->count);
@@ -378,7 +378,7 @@ static size_t heap_run_find(struct brim_heap *heap, size_t slices, size_t alignm
     }
 }
 
-static size_t heap_run_take(struct brim_heap *heap, size_t slices, size_t alignment, bool *zero)
+LAST static size_t heap_run_take(struct brim_heap *heap, size_t slices, size_t alignment, bool *zero)
 {
     size_t index = heap_run_find(heap, slices, alignment);
     if (index == 0) {
@@ -412,7 +412,7 @@ static size_t heap_run_take(struct brim_heap *heap, size_t slices, size_t alignm
 
 /* Gives the pages of a large run back to the kernel. True if they are zero now. Not those of a file, whose place on the
    disk must stay, nor of a snapshot, which would become the file's again. */
-static bool heap_run_discard(struct brim_heap *heap, size_t index, size_t slices)
+LAST static bool heap_run_discard(struct brim_heap *heap, size_t index, size_t slices)
 {
     enum { LEAST = 16 };
     if (slices < LEAST)
@@ -425,7 +425,7 @@ static bool heap_run_discard(struct brim_heap *heap, size_t index, size_t slices
     }
 }
 
-static void heap_run_release(struct brim_heap *heap, size_t index)
+LAST static void heap_run_release(struct brim_heap *heap, size_t index)
 {
     struct heap_slice *head = heap_slice(heap, index);
     size_t slices = heap_run_length(head);
@@ -442,7 +442,7 @@ static void heap_run_release(struct brim_heap *heap, size_t index)
     store_release(head->run, HEAP_RUN(HEAP_FREE, 0));
 }
 
-static bool heap_run_resize(struct brim_heap *heap, size_t index, size_t slices)
+LAST static bool heap_run_resize(struct brim_heap *heap, size_t index, size_t slices)
 {
     struct heap_slice *head = heap_slice(heap, index);
     size_t had = heap_run_length(head);

@@ -153,11 +153,11 @@ INLINE bool heap_is_copy(const struct brim_heap *heap)
 
 /* The calling thread's last error; and it set, with errno: always false. */
 static _Thread_local enum brim_heap_error heap_error_last;
-COLD bool heap_fail(enum brim_heap_error error, int number);
+RARE bool heap_fail(enum brim_heap_error error, int number);
 /* The same by what a system call answered. */
-COLD bool heap_fail_system(int failed);
+RARE bool heap_fail_system(int failed);
 /* Notes that the heap contradicts itself. */
-COLD bool heap_fail_damaged(struct brim_heap *heap);
+RARE bool heap_fail_damaged(struct brim_heap *heap);
 
 /* Which table describes the slice. */
 INLINE size_t heap_table_of(size_t slice)

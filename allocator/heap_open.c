@@ -3,7 +3,7 @@
 
 /* ---- handles ---- */
 
-static struct brim_heap *heap_of(const void *p)
+LAST static struct brim_heap *heap_of(const void *p)
 {
     struct brim_heap *heap = load_acquire(heap_handles);
     while (heap && !(load_acquire(heap->in_use) &&
@@ -13,7 +13,7 @@ static struct brim_heap *heap_of(const void *p)
 }
 
 /* A handle that nobody uses, empty but for its place in the list. Handles' lock. */
-static struct brim_heap *heap_handle_obtain(enum brim_heap_kind kind)
+LAST static struct brim_heap *heap_handle_obtain(enum brim_heap_kind kind)
 {
     struct brim_heap *first = load_relaxed(heap_handles), *heap = first;
     while (heap && load_relaxed(heap->in_use))
@@ -34,7 +34,7 @@ static struct brim_heap *heap_handle_obtain(enum brim_heap_kind kind)
     return heap;
 }
 
-static void heap_let_go(struct brim_heap *heap)
+LAST static void heap_let_go(struct brim_heap *heap)
 {
     uintptr_t base = heap->base;
     size_t limit = heap->limit;
@@ -50,7 +50,7 @@ static void heap_let_go(struct brim_heap *heap)
 /* ---- mapping ---- */
 
 /* Reserves address space for the heap, at least for `least` slices: as much as asked for, or what can be had. */
-static bool heap_reserve(struct brim_heap *heap, size_t slices, size_t least, bool exactly)
+LAST static bool heap_reserve(struct brim_heap *heap, size_t slices, size_t least, bool exactly)
 {
     for (;;) {
         heap->base = os_reserve_alone(slices << SLICE_SHIFT, SLICE_SIZE);
@@ -70,7 +70,7 @@ static bool heap_reserve(struct brim_heap *heap, size_t slices, size_t least, bo
 }
 
 /* The header is there: takes what this process needs to know of it, and a place among its processes. */
-static bool heap_enter_first(struct brim_heap *heap)
+LAST static bool heap_enter_first(struct brim_heap *heap)
 {
     link_key_init(&heap->key, heap->header->key);
     return heap_follow(heap) && heap_enter(heap, heap_process_identity());
@@ -78,7 +78,7 @@ static bool heap_enter_first(struct brim_heap *heap)
 
 /* ---- anonymous heaps ---- */
 
-static const char *heap_name(enum brim_heap_kind kind)
+LAST static const char *heap_name(enum brim_heap_kind kind)
 {
     switch (kind) {
     case BRIM_HEAP_PRIVATE: return "brim heap private";
@@ -89,7 +89,7 @@ static const char *heap_name(enum brim_heap_kind kind)
     }
 }
 
-static bool heap_create_anonymous(struct brim_heap *heap, size_t limit, bool exactly)
+LAST static bool heap_create_anonymous(struct brim_heap *heap, size_t limit, bool exactly)
 {
     if (!heap_reserve(heap, limit, HEAP_LIMIT_LEAST >> SLICE_SHIFT, exactly))
         return false;
@@ -121,7 +121,7 @@ static bool heap_create_anonymous(struct brim_heap *heap, size_t limit, bool exa
 /* ---- files ---- */
 
 /* What the file is: EMPTY if it is to be, or was, begun. */
-static enum brim_heap_error heap_file_judge(int file, size_t size, struct heap_header *header)
+LAST static enum brim_heap_error heap_file_judge(int file, size_t size, struct heap_header *header)
 {
     if (size == 0)
         return BRIM_HEAP_EMPTY;
@@ -150,7 +150,7 @@ static enum brim_heap_error heap_file_judge(int file, size_t size, struct heap_h
     return heap_judge(header, size);
 }
 
-static bool heap_fail_judged(enum brim_heap_error error)
+LAST static bool heap_fail_judged(enum brim_heap_error error)
 {
     static const int numbers[] = {[BRIM_HEAP_SYSTEM] = EIO,          [BRIM_HEAP_EMPTY] = ENODATA,
                                   [BRIM_HEAP_FOREIGN] = EBADMSG,     [BRIM_HEAP_VERSION] = ENOTSUP,
@@ -161,7 +161,7 @@ static bool heap_fail_judged(enum brim_heap_error error)
 }
 
 /* Makes the empty file a heap. */
-static bool heap_file_begin(struct brim_heap *heap, size_t limit, bool exactly)
+LAST static bool heap_file_begin(struct brim_heap *heap, size_t limit, bool exactly)
 {
     if (!heap_reserve(heap, limit, HEAP_LIMIT_LEAST >> SLICE_SHIFT, exactly))
         return false;
@@ -182,7 +182,7 @@ static bool heap_file_begin(struct brim_heap *heap, size_t limit, bool exactly)
 }
 
 /* The processes that the file names have all gone, if nobody holds the writers' lock. `alone` says that. */
-static bool heap_file_meet(struct brim_heap *heap, bool alone)
+LAST static bool heap_file_meet(struct brim_heap *heap, bool alone)
 {
     struct heap_header *header = heap->header;
     uint64_t realm = os_process_realm();
@@ -216,7 +216,7 @@ static bool heap_file_meet(struct brim_heap *heap, bool alone)
     return good;
 }
 
-static bool heap_file_share(struct brim_heap *heap, const struct heap_header *header, size_t stored)
+LAST static bool heap_file_share(struct brim_heap *heap, const struct heap_header *header, size_t stored)
 {
     bool alone = !os_file_lock_is_held(heap->file, OS_LOCK_WRITERS);
     if (os_file_lock(heap->file, OS_LOCK_WRITERS, false, false) != 0 ||
@@ -234,7 +234,7 @@ static bool heap_file_share(struct brim_heap *heap, const struct heap_header *he
     return failed ? heap_fail_system(failed) : heap_file_meet(heap, alone);
 }
 
-static bool heap_file_snapshot(struct brim_heap *heap, const struct heap_header *judged)
+LAST static bool heap_file_snapshot(struct brim_heap *heap, const struct heap_header *judged)
 {
     if (os_file_lock(heap->file, OS_LOCK_SNAPSHOTS, false, false) != 0 ||
         os_file_lock_is_held(heap->file, OS_LOCK_WRITERS))
@@ -259,7 +259,7 @@ static bool heap_file_snapshot(struct brim_heap *heap, const struct heap_header 
 }
 
 /* Creates or opens, by what the file is. `limit`: 0 if a heap must be there. */
-static bool heap_file_open(struct brim_heap *heap, const char *path, const struct brim_heap_options *options,
+LAST static bool heap_file_open(struct brim_heap *heap, const char *path, const struct brim_heap_options *options,
                            size_t limit)
 {
     enum os_file_mode mode = heap->kind == BRIM_HEAP_SNAPSHOT ? OS_FILE_READ
@@ -301,7 +301,7 @@ static bool heap_file_open(struct brim_heap *heap, const char *path, const struc
 /* ---- the whole ---- */
 
 /* `options` NULL: opens. */
-static struct brim_heap *heap_begin(const char *path, enum brim_heap_kind kind, const struct brim_heap_options *options,
+LAST static struct brim_heap *heap_begin(const char *path, enum brim_heap_kind kind, const struct brim_heap_options *options,
                                     size_t limit)
 {
     int saved_errno = errno;
@@ -324,7 +324,7 @@ static struct brim_heap *heap_begin(const char *path, enum brim_heap_kind kind, 
     return done ? heap : NULL;
 }
 
-static struct brim_heap *heap_create(const struct brim_heap_options *given)
+LAST static struct brim_heap *heap_create(const struct brim_heap_options *given)
 {
     struct brim_heap_options options = {.size = sizeof options};
     if (given)
@@ -347,7 +347,7 @@ static struct brim_heap *heap_create(const struct brim_heap_options *given)
     return heap_begin(options.path, options.kind, &options, (limit + SLICE_SIZE - 1) >> SLICE_SHIFT);
 }
 
-static struct brim_heap *heap_open(const char *path, enum brim_heap_kind mode)
+LAST static struct brim_heap *heap_open(const char *path, enum brim_heap_kind mode)
 {
     if (!path || (mode != BRIM_HEAP_FILE && mode != BRIM_HEAP_SNAPSHOT)) {
         heap_fail(BRIM_HEAP_INVALID, EINVAL);
@@ -357,7 +357,7 @@ static struct brim_heap *heap_open(const char *path, enum brim_heap_kind mode)
 }
 
 /* Handles' lock. */
-static void heap_end(struct brim_heap *heap)
+LAST static void heap_end(struct brim_heap *heap)
 {
     if (load_relaxed(heap->identity) == heap_process_identity()) {
         heap_shards_retire(heap);
@@ -368,7 +368,7 @@ static void heap_end(struct brim_heap *heap)
     store_relaxed(heap->identity, 0);
 }
 
-static void heap_close(struct brim_heap *heap)
+LAST static void heap_close(struct brim_heap *heap)
 {
     int saved_errno = errno;
     lock_acquire(&heap_handles_lock);
@@ -377,7 +377,7 @@ static void heap_close(struct brim_heap *heap)
     errno = saved_errno;
 }
 
-static bool heap_destroy(struct brim_heap *heap)
+LAST static bool heap_destroy(struct brim_heap *heap)
 {
     int file = -1;
     if (heap->kind == BRIM_HEAP_FILE) {

@@ -3,12 +3,12 @@
 
 /* ---- orphans ---- */
 
-static bool heap_orphan_is_near(const struct brim_heap *heap, size_t index)
+LAST static bool heap_orphan_is_near(const struct brim_heap *heap, size_t index)
 {
     return index < load_relaxed(heap->count);
 }
 
-static void heap_orphan_add(struct brim_heap *heap, size_t index)
+LAST static void heap_orphan_add(struct brim_heap *heap, size_t index)
 {
     struct heap_slice *slice = heap_slice(heap, index);
     if (slice->listed)
@@ -22,7 +22,7 @@ static void heap_orphan_add(struct brim_heap *heap, size_t index)
     slice->listed = true;
 }
 
-static void heap_orphan_remove(struct brim_heap *heap, size_t index)
+LAST static void heap_orphan_remove(struct brim_heap *heap, size_t index)
 {
     struct heap_slice *slice = heap_slice(heap, index);
     if (!slice->listed)
@@ -41,7 +41,7 @@ static void heap_orphan_remove(struct brim_heap *heap, size_t index)
         heap->header->orphans[slice->size_class] = next;
 }
 
-static size_t heap_orphan_take(struct brim_heap *heap, unsigned class, uint32_t owner, uint64_t token)
+LAST static size_t heap_orphan_take(struct brim_heap *heap, unsigned class, uint32_t owner, uint64_t token)
 {
     uint32_t *first = &heap->header->orphans[class];
     while (*first != 0) {
@@ -66,7 +66,7 @@ static size_t heap_orphan_take(struct brim_heap *heap, unsigned class, uint32_t 
     return 0;
 }
 
-static void heap_slab_end(struct brim_heap *heap, size_t index)
+LAST static void heap_slab_end(struct brim_heap *heap, size_t index)
 {
     heap_orphan_remove(heap, index);
     heap_slab_destroy(heap, index);
@@ -74,7 +74,7 @@ static void heap_slab_end(struct brim_heap *heap, size_t index)
 
 /* ---- who is there ---- */
 
-static bool heap_has_dead(const struct brim_heap *heap)
+LAST static bool heap_has_dead(const struct brim_heap *heap)
 {
     for (uint32_t slot = 0; slot < HEAP_PROCESSES; slot++)
         if (load_relaxed(heap->header->processes[slot]) != 0 && heap_slot_is_dead(heap, slot))
@@ -82,7 +82,7 @@ static bool heap_has_dead(const struct brim_heap *heap)
     return false;
 }
 
-static size_t heap_processes(const struct brim_heap *heap)
+LAST static size_t heap_processes(const struct brim_heap *heap)
 {
     size_t count = 0;
     for (uint32_t slot = 0; slot < HEAP_PROCESSES; slot++)
@@ -90,7 +90,7 @@ static size_t heap_processes(const struct brim_heap *heap)
     return count;
 }
 
-static bool heap_enter(struct brim_heap *heap, uint64_t identity)
+LAST static bool heap_enter(struct brim_heap *heap, uint64_t identity)
 {
     for (uint32_t slot = 0; slot < HEAP_PROCESSES; slot++) {
         uint64_t nobody = 0;
@@ -108,13 +108,13 @@ static bool heap_enter(struct brim_heap *heap, uint64_t identity)
 /* ---- recovery ---- */
 
 /* Whoever has the lock sees all slices, as lists lead to any of them. */
-static bool heap_follow_all(struct brim_heap *heap)
+LAST static bool heap_follow_all(struct brim_heap *heap)
 {
     return heap_follow(heap) && (likely(load_relaxed(heap->count) == load_relaxed(heap->header->count)) ||
                                  heap_fail(BRIM_HEAP_NO_MEMORY, ENOMEM)); /* others have more address space */
 }
 
-static void heap_recover_slab(struct brim_heap *heap, size_t index, const uint64_t dead[HEAP_PROCESSES], bool everyone)
+LAST static void heap_recover_slab(struct brim_heap *heap, size_t index, const uint64_t dead[HEAP_PROCESSES], bool everyone)
 {
     struct heap_slab slab = heap_slab_view(heap, index);
     struct heap_slice *slice = slab.slice;
@@ -137,7 +137,7 @@ static void heap_recover_slab(struct brim_heap *heap, size_t index, const uint64
 }
 
 /* Makes what is behind the head of a run as it should be. */
-static void heap_recover_run(struct brim_heap *heap, size_t index, size_t length)
+LAST static void heap_recover_run(struct brim_heap *heap, size_t index, size_t length)
 {
     for (size_t i = index + 1; i < index + length; i++) {
         struct heap_slice *slice = heap_slice(heap, i);
@@ -149,7 +149,7 @@ static void heap_recover_run(struct brim_heap *heap, size_t index, size_t length
     heap_mark(heap, index, length, true);
 }
 
-static bool heap_is_tiled(const struct brim_heap *heap)
+LAST static bool heap_is_tiled(const struct brim_heap *heap)
 {
     size_t count = load_relaxed(heap->count);
     for (size_t index = 0, span; index < count; index += span) {
@@ -162,7 +162,7 @@ static bool heap_is_tiled(const struct brim_heap *heap)
     return true;
 }
 
-static bool heap_recover(struct brim_heap *heap, bool everyone)
+LAST static bool heap_recover(struct brim_heap *heap, bool everyone)
 {
     struct heap_header *header = heap->header;
     uint64_t dead[HEAP_PROCESSES]; /* the identity that is there is that of a dead process; 0: nobody's, or it lives */
@@ -207,7 +207,7 @@ static bool heap_recover(struct brim_heap *heap, bool everyone)
     return true;
 }
 
-static bool heap_lock(struct brim_heap *heap)
+LAST static bool heap_lock(struct brim_heap *heap)
 {
     bool inherited = heap_lock_word(heap) == HEAP_LOCK_INHERITED;
     if (inherited)

@@ -8,7 +8,7 @@
 /* In a page that is wiped in a forked child: who we are. */
 static _Atomic uint64_t *heap_process_word;
 
-static bool heap_process_init(void)
+LAST static bool heap_process_init(void)
 {
     if (heap_process_word)
         return true;
@@ -24,7 +24,7 @@ static bool heap_process_init(void)
     return true;
 }
 
-static uint64_t heap_process_identity(void)
+LAST static uint64_t heap_process_identity(void)
 {
     uint64_t identity = load_acquire(*heap_process_word);
     if (unlikely(identity == 0)) {
@@ -35,7 +35,7 @@ static uint64_t heap_process_identity(void)
 }
 
 /* The first operation in a forked child. Handles' lock. */
-COLD bool heap_attend_locked(struct brim_heap *heap)
+RARE bool heap_attend_locked(struct brim_heap *heap)
 {
     if (load_relaxed(heap->identity) == heap_process_identity())
         return true;
@@ -56,7 +56,7 @@ COLD bool heap_attend_locked(struct brim_heap *heap)
     return recovered;
 }
 
-static bool heap_attend(struct brim_heap *heap)
+LAST static bool heap_attend(struct brim_heap *heap)
 {
     if (likely(load_acquire(heap->identity) == heap_process_identity()))
         return true;
@@ -76,7 +76,7 @@ static _Thread_local bool heap_exit_hooked;
 
 static bool heap_shard_retire(struct heap_shard *shard);
 
-static void heap_shard_set_open(struct heap_shard *shard, unsigned class, struct heap_slab slab)
+LAST static void heap_shard_set_open(struct heap_shard *shard, unsigned class, struct heap_slab slab)
 {
     size_t size = size_classes[class].block_size, below = class == 0 ? 0 : size_classes[class - 1].block_size;
     shard->open[class] = slab.slice;
@@ -90,14 +90,14 @@ static void heap_shard_set_open(struct heap_shard *shard, unsigned class, struct
 }
 
 /* The shard is of no heap any more. */
-static void heap_shard_vacate(struct heap_shard *shard)
+LAST static void heap_shard_vacate(struct heap_shard *shard)
 {
     store_relaxed(shard->heap, NULL);
     store_relaxed(shard->reach, 0);
 }
 
 /* The fast path of free follows the growth of the heap. */
-static void heap_shard_reach(struct heap_shard *shard, const struct brim_heap *heap)
+LAST static void heap_shard_reach(struct heap_shard *shard, const struct brim_heap *heap)
 {
     size_t reach = load_acquire(heap->count) << SLICE_SHIFT;
     if (likely(reach == load_relaxed(shard->reach)))
@@ -107,7 +107,7 @@ static void heap_shard_reach(struct heap_shard *shard, const struct brim_heap *h
     store_relaxed(shard->reach, reach);
 }
 
-static void heap_thread_exit(void *value)
+LAST static void heap_thread_exit(void *value)
 {
     (void)value;
     heap_exit_hooked = false; /* a later destructor may come back */
@@ -128,7 +128,7 @@ static void heap_thread_exit(void *value)
     errno = saved_errno;
 }
 
-static void heap_hook_exit(void)
+LAST static void heap_hook_exit(void)
 {
     if (heap_exit_hooked)
         return;
@@ -145,7 +145,7 @@ static void heap_hook_exit(void)
 }
 
 /* A shard of no heap, for this thread. */
-static struct heap_shard *heap_shard_obtain(void)
+LAST static struct heap_shard *heap_shard_obtain(void)
 {
     for (struct heap_shard *shard = thread_shards; shard; shard = shard->thread_next)
         if (!load_relaxed(shard->heap))
@@ -165,7 +165,7 @@ static struct heap_shard *heap_shard_obtain(void)
     return shard;
 }
 
-static bool heap_shard_begin(struct heap_shard *shard, struct brim_heap *heap)
+LAST static bool heap_shard_begin(struct heap_shard *shard, struct brim_heap *heap)
 {
     size_t word = 0;
     while (word < HEAP_THREADS / 64 && heap->threads[word] == ~0ull)
@@ -192,7 +192,7 @@ static bool heap_shard_begin(struct heap_shard *shard, struct brim_heap *heap)
     return true;
 }
 
-static struct heap_shard *heap_shard_get(struct brim_heap *heap)
+LAST static struct heap_shard *heap_shard_get(struct brim_heap *heap)
 {
     if (unlikely(!heap_attend(heap)))
         return NULL;
@@ -223,7 +223,7 @@ INLINE size_t heap_index_of(const struct brim_heap *heap, const struct heap_slab
     return (heap_slab_start(slab) - heap->base) >> SLICE_SHIFT;
 }
 
-static void heap_list_add(const struct brim_heap *heap, uint32_t *first, size_t index)
+LAST static void heap_list_add(const struct brim_heap *heap, uint32_t *first, size_t index)
 {
     struct heap_slice *slice = heap_slice(heap, index);
     slice->previous = 0;
@@ -233,7 +233,7 @@ static void heap_list_add(const struct brim_heap *heap, uint32_t *first, size_t 
     *first = (uint32_t)index;
 }
 
-static void heap_list_remove(const struct brim_heap *heap, uint32_t *first, size_t index)
+LAST static void heap_list_remove(const struct brim_heap *heap, uint32_t *first, size_t index)
 {
     struct heap_slice *slice = heap_slice(heap, index);
     if (slice->next != 0)
@@ -247,14 +247,14 @@ static void heap_list_remove(const struct brim_heap *heap, uint32_t *first, size
 /* ---- states ---- */
 
 /* Half of what is missing, as others' frees are not told: they are counted when it is reached. */
-static void heap_partial_wake(struct heap_slice *slice)
+LAST static void heap_partial_wake(struct heap_slice *slice)
 {
     size_t local = LINK_COUNT(load_relaxed(slice->head));
     size_t missing = load_relaxed(slice->formed) - heap_slab_free_count(slice);
     slice->wake = WAKE_AT(local + (missing + 1) / 2);
 }
 
-static void heap_slab_nobody_to_waiting(struct heap_shard *shard, size_t index)
+LAST static void heap_slab_nobody_to_waiting(struct heap_shard *shard, size_t index)
 {
     struct heap_slice *slice = heap_slice(shard->heap, index);
     slice->state = HEAP_SLAB_WAITING;
@@ -262,7 +262,7 @@ static void heap_slab_nobody_to_waiting(struct heap_shard *shard, size_t index)
     heap_list_add(shard->heap, &shard->waiting, index);
 }
 
-static void heap_slab_waiting_to_partial(struct heap_shard *shard, size_t index)
+LAST static void heap_slab_waiting_to_partial(struct heap_shard *shard, size_t index)
 {
     struct heap_slice *slice = heap_slice(shard->heap, index);
     heap_list_remove(shard->heap, &shard->waiting, index);
@@ -271,7 +271,7 @@ static void heap_slab_waiting_to_partial(struct heap_shard *shard, size_t index)
     heap_partial_wake(slice);
 }
 
-static void heap_slab_to_open(struct heap_shard *shard, size_t index)
+LAST static void heap_slab_to_open(struct heap_shard *shard, size_t index)
 {
     struct heap_slice *slice = heap_slice(shard->heap, index);
     slice->state = HEAP_SLAB_OPEN;
@@ -279,7 +279,7 @@ static void heap_slab_to_open(struct heap_shard *shard, size_t index)
     heap_shard_set_open(shard, slice->size_class, heap_slab_view(shard->heap, index));
 }
 
-static void heap_shard_wake(struct heap_shard *shard, const void *block)
+LAST static void heap_shard_wake(struct heap_shard *shard, const void *block)
 {
     struct brim_heap *heap = shard->heap;
     size_t at = ((uintptr_t)block - heap->base) >> SLICE_SHIFT, index = at - heap_slice(heap, at)->back;
@@ -306,7 +306,7 @@ static void heap_shard_wake(struct heap_shard *shard, const void *block)
 /* ---- allocation ---- */
 
 /* The open slab has no block on its list: is there another way to one in it? */
-static void *heap_open_refill(struct heap_shard *shard, const struct heap_slab *open)
+LAST static void *heap_open_refill(struct heap_shard *shard, const struct heap_slab *open)
 {
     if (load_relaxed(open->slice->head) != LINK_EMPTY) {
         /* The list is no list: what is on it is lost, with the belief in this heap. */
@@ -325,7 +325,7 @@ static void *heap_open_refill(struct heap_shard *shard, const struct heap_slab *
 }
 
 /* Before the heap grows for us: has a process left something? Not more than ten times a second. Lock. */
-static bool heap_look_for_dead(struct brim_heap *heap)
+LAST static bool heap_look_for_dead(struct brim_heap *heap)
 {
     enum { INTERVAL_MS = 100 };
     uint64_t now = os_now_ms();
@@ -336,7 +336,7 @@ static bool heap_look_for_dead(struct brim_heap *heap)
 }
 
 /* A slab of the class that nobody has, or a new one; with the lock. 0 and an error if there is none. */
-static size_t heap_shard_supply(struct heap_shard *shard, unsigned class)
+LAST static size_t heap_shard_supply(struct heap_shard *shard, unsigned class)
 {
     struct brim_heap *heap = shard->heap;
     if (!heap_lock(heap))
@@ -355,7 +355,7 @@ static size_t heap_shard_supply(struct heap_shard *shard, unsigned class)
 }
 
 /* A slab of ours that waits for more free blocks, when there is no other. */
-static size_t heap_shard_scrape(struct heap_shard *shard, unsigned class)
+LAST static size_t heap_shard_scrape(struct heap_shard *shard, unsigned class)
 {
     for (uint32_t index = shard->waiting; index != 0; index = heap_slice(shard->heap, index)->next)
         if (heap_slice(shard->heap, index)->size_class == class) {
@@ -365,7 +365,7 @@ static size_t heap_shard_scrape(struct heap_shard *shard, unsigned class)
     return 0;
 }
 
-static void *heap_shard_refill(struct heap_shard *shard, unsigned class)
+LAST static void *heap_shard_refill(struct heap_shard *shard, unsigned class)
 {
     struct brim_heap *heap = shard->heap;
     for (;;) {
@@ -397,7 +397,7 @@ static void *heap_shard_refill(struct heap_shard *shard, unsigned class)
 
 /* ---- release ---- */
 
-static void heap_shard_release(struct heap_shard *shard, const struct heap_slab *slab, void *block)
+LAST static void heap_shard_release(struct heap_shard *shard, const struct heap_slab *slab, void *block)
 {
     struct heap_slice *slice = slab->slice;
     uintptr_t offset = (uintptr_t)block - heap_slab_start(slab);
@@ -433,7 +433,7 @@ static void heap_shard_release(struct heap_shard *shard, const struct heap_slab 
 
 /* ---- giving up ---- */
 
-static void heap_slab_leave(struct brim_heap *heap, size_t index)
+LAST static void heap_slab_leave(struct brim_heap *heap, size_t index)
 {
     struct heap_slice *slice = heap_slice(heap, index);
     bool idle = heap_slab_is_idle(slice);
@@ -444,7 +444,7 @@ static void heap_slab_leave(struct brim_heap *heap, size_t index)
         heap_orphan_add(heap, index);
 }
 
-static void heap_list_leave(struct brim_heap *heap, uint32_t *first)
+LAST static void heap_list_leave(struct brim_heap *heap, uint32_t *first)
 {
     while (*first != 0) {
         size_t index = *first;
@@ -454,7 +454,7 @@ static void heap_list_leave(struct brim_heap *heap, uint32_t *first)
 }
 
 /* Ends what the shard has of its heap. False if that cannot be. Handles' lock. */
-static bool heap_shard_retire(struct heap_shard *shard)
+LAST static bool heap_shard_retire(struct heap_shard *shard)
 {
     struct brim_heap *heap = shard->heap;
     bool can = heap_lock(heap);
@@ -478,7 +478,7 @@ static bool heap_shard_retire(struct heap_shard *shard)
     return can;
 }
 
-static void heap_shards_retire(struct brim_heap *heap)
+LAST static void heap_shards_retire(struct brim_heap *heap)
 {
     struct heap_shard *shard;
     bool all = true;

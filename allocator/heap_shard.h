@@ -48,7 +48,7 @@ INLINE struct heap_slab heap_shard_open_for(const struct heap_shard *shard, size
 }
 
 /* What a thread has before its first block: equal to no heap's. */
-static const struct heap_shard heap_shard_none;
+static const LAST_CONSTANT struct heap_shard heap_shard_none;
 /* The shard that the thread used last. */
 static _Thread_local struct heap_shard *thread_shard = (struct heap_shard *)&heap_shard_none;
 

@@ -1,13 +1,13 @@
 /* heap_slab.c: see heap_slab.h. */
 #include "heap_slab.h"
 
-static struct heap_slab heap_slab_view(const struct brim_heap *heap, size_t index)
+LAST static struct heap_slab heap_slab_view(const struct brim_heap *heap, size_t index)
 {
     struct heap_slice *slice = heap_slice(heap, index);
     return (struct heap_slab){slice, heap_address(heap, index) - BLOCK_ALIGNMENT};
 }
 
-static bool heap_slab_makes_sense(const struct brim_heap *heap, size_t index, size_t count)
+LAST static bool heap_slab_makes_sense(const struct brim_heap *heap, size_t index, size_t count)
 {
     const struct heap_slice *slice = heap_slice(heap, index);
     if (heap_run_kind(slice) != HEAP_SLAB || slice->size_class >= CLASS_COUNT || slice->back != 0)
@@ -31,9 +31,9 @@ static bool heap_slab_makes_sense(const struct brim_heap *heap, size_t index, si
 
 /* ---- a slab's life ---- */
 
-static size_t heap_slab_units(const struct size_class *row) { return row->slices * SLICE_SIZE / HEAP_UNIT; }
+LAST static size_t heap_slab_units(const struct size_class *row) { return row->slices * SLICE_SIZE / HEAP_UNIT; }
 
-static void heap_slab_create(struct brim_heap *heap, size_t index, unsigned class, uint32_t owner, uint64_t token)
+LAST static void heap_slab_create(struct brim_heap *heap, size_t index, unsigned class, uint32_t owner, uint64_t token)
 {
     const struct size_class *row = &size_classes[class];
     struct heap_slice *slice = heap_slice(heap, index);
@@ -58,7 +58,7 @@ static void heap_slab_create(struct brim_heap *heap, size_t index, unsigned clas
     heap_run_publish(slice, HEAP_SLAB);
 }
 
-static void heap_slab_destroy(struct brim_heap *heap, size_t index)
+LAST static void heap_slab_destroy(struct brim_heap *heap, size_t index)
 {
     struct heap_slice *slice = heap_slice(heap, index);
     size_t slices = heap_run_length(slice);
@@ -75,23 +75,23 @@ static void heap_slab_destroy(struct brim_heap *heap, size_t index)
 /* ---- forming: as in slab.c ---- */
 
 /* Number of the first block that starts at or above the unit. */
-static size_t unit_first_block(const struct size_class *row, size_t unit)
+LAST static size_t unit_first_block(const struct size_class *row, size_t unit)
 {
     return min_size((unit * HEAP_UNIT + row->block_size - 1) / row->block_size, row->capacity);
 }
 
 /* The unit in which block `number` starts; behind the last block, the number of units. */
-static size_t block_first_unit(const struct size_class *row, size_t number)
+LAST static size_t block_first_unit(const struct size_class *row, size_t number)
 {
     return number < row->capacity ? number * row->block_size / HEAP_UNIT : heap_slab_units(row);
 }
 
-static bool heap_block_is_unformed(const struct heap_slice *slice, size_t number)
+LAST static bool heap_block_is_unformed(const struct heap_slice *slice, size_t number)
 {
     return load_relaxed(slice->unformed) >> block_first_unit(heap_slab_class(slice), number) & 1;
 }
 
-static bool heap_slab_form(const struct heap_slab *slab, const struct link_key *key)
+LAST static bool heap_slab_form(const struct heap_slab *slab, const struct link_key *key)
 {
     struct heap_slice *slice = slab->slice;
     const struct size_class *row = heap_slab_class(slice);
@@ -123,7 +123,7 @@ static bool heap_slab_form(const struct heap_slab *slab, const struct link_key *
     return head != LINK_EMPTY;
 }
 
-static size_t heap_slab_count_formed(const struct heap_slice *slice)
+LAST static size_t heap_slab_count_formed(const struct heap_slice *slice)
 {
     size_t formed = 0;
     for (size_t i = 0; i < heap_slab_class(slice)->capacity; i++)
@@ -133,7 +133,7 @@ static size_t heap_slab_count_formed(const struct heap_slice *slice)
 
 /* ---- owners and remote frees ---- */
 
-static bool heap_slab_take_remote(const struct heap_slab *slab)
+LAST static bool heap_slab_take_remote(const struct heap_slab *slab)
 {
     struct heap_slice *slice = slab->slice;
     uint64_t remote = load_relaxed(slice->remote);
@@ -151,7 +151,7 @@ static bool heap_slab_take_remote(const struct heap_slab *slab)
     return true;
 }
 
-static bool heap_slab_push_remote(struct heap_slice *slice, uint64_t *remote, void *block, uintptr_t offset,
+LAST static bool heap_slab_push_remote(struct heap_slice *slice, uint64_t *remote, void *block, uintptr_t offset,
                                   const struct link_key *key)
 {
     *(block_word *)block = REMOTE_LIST(*remote) * key->encode;
@@ -161,7 +161,7 @@ static bool heap_slab_push_remote(struct heap_slice *slice, uint64_t *remote, vo
                                                  memory_order_acquire);
 }
 
-static bool heap_slab_claim(struct heap_slice *slice, uint32_t owner, uint64_t token)
+LAST static bool heap_slab_claim(struct heap_slice *slice, uint32_t owner, uint64_t token)
 {
     uint64_t remote = load_relaxed(slice->remote);
     do {
@@ -173,7 +173,7 @@ static bool heap_slab_claim(struct heap_slice *slice, uint32_t owner, uint64_t t
     return true;
 }
 
-static bool heap_slab_disown(struct heap_slice *slice, bool full)
+LAST static bool heap_slab_disown(struct heap_slice *slice, bool full)
 {
     uint64_t token = load_relaxed(slice->owner);
     slice->state = HEAP_SLAB_NOBODY;
@@ -188,13 +188,13 @@ static bool heap_slab_disown(struct heap_slice *slice, bool full)
     return false;
 }
 
-static block_word *heap_link_block(const struct heap_slab *slab, uint64_t link)
+LAST static block_word *heap_link_block(const struct heap_slab *slab, uint64_t link)
 {
     return (block_word *)(slab->origin + LINK_PLACE(link));
 }
 
 /* Searches one list, in which every link is checked before it is followed. */
-static bool heap_list_contains(const struct heap_slab *slab, uint64_t link, const void *block,
+LAST static bool heap_list_contains(const struct heap_slab *slab, uint64_t link, const void *block,
                                const struct link_key *key)
 {
     while (link < LINK_EMPTY && LINK_PLACE(link) != 0 && LINK_PLACE(link) < heap_slab_bound(slab)) {
@@ -209,7 +209,7 @@ static bool heap_list_contains(const struct heap_slab *slab, uint64_t link, cons
     return false;
 }
 
-static bool heap_slab_block_is_free(const struct heap_slab *slab, const void *block, const struct link_key *key)
+LAST static bool heap_slab_block_is_free(const struct heap_slab *slab, const void *block, const struct link_key *key)
 {
     const struct heap_slice *slice = slab->slice;
     if (heap_block_is_unformed(slice, ((uintptr_t)block - heap_slab_start(slab)) / heap_slab_class(slice)->block_size))
@@ -219,7 +219,7 @@ static bool heap_slab_block_is_free(const struct heap_slab *slab, const void *bl
             heap_list_contains(slab, REMOTE_LIST(load_acquire(slice->remote)), block, key));
 }
 
-static bool heap_list_map(const struct heap_slab *slab, uint64_t link, const struct link_key *key, uint64_t *bits)
+LAST static bool heap_list_map(const struct heap_slab *slab, uint64_t link, const struct link_key *key, uint64_t *bits)
 {
     const struct size_class *row = heap_slab_class(slab->slice);
     while (link != LINK_EMPTY) {
@@ -236,7 +236,7 @@ static bool heap_list_map(const struct heap_slab *slab, uint64_t link, const str
     return true;
 }
 
-static bool heap_slab_map_free(const struct heap_slab *slab, const struct link_key *key, uint64_t bits[HEAP_BITS])
+LAST static bool heap_slab_map_free(const struct heap_slab *slab, const struct link_key *key, uint64_t bits[HEAP_BITS])
 {
     const struct heap_slice *slice = slab->slice;
     memset(bits, 0, HEAP_BITS * sizeof *bits);
@@ -247,7 +247,7 @@ static bool heap_slab_map_free(const struct heap_slab *slab, const struct link_k
            heap_list_map(slab, REMOTE_LIST(load_acquire(slice->remote)), key, bits);
 }
 
-static bool heap_slab_lists_hold(const struct heap_slab *slab, const struct link_key *key)
+LAST static bool heap_slab_lists_hold(const struct heap_slab *slab, const struct link_key *key)
 {
     const struct heap_slice *slice = slab->slice;
     bool all = load_relaxed(slice->unformed) == 0;
@@ -257,7 +257,7 @@ static bool heap_slab_lists_hold(const struct heap_slab *slab, const struct link
            heap_slab_map_free(slab, key, bits);
 }
 
-static void heap_slab_settle(const struct heap_slab *slab, const struct link_key *key)
+LAST static void heap_slab_settle(const struct heap_slab *slab, const struct link_key *key)
 {
     struct heap_slice *slice = slab->slice;
     /* Both of these begin with an empty list, and what comes first of the two stores is not the list. */

@@ -40,7 +40,7 @@ struct heap_slab {
 };
 
 /* Slabs that belong to no place have this one: empty, and never written. */
-static const struct heap_slice heap_slice_none = {.head = LINK_EMPTY};
+static const LAST_CONSTANT struct heap_slice heap_slice_none = {.head = LINK_EMPTY};
 
 /* Pops a block; NULL if the list is empty, or a link was overwritten. Owner. */
 INLINE void *heap_slab_pop(struct heap_slab slab, const struct link_key *key)

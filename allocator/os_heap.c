@@ -21,7 +21,7 @@
 #endif
 
 /* The result of a call, or minus its error number; errno is put back. */
-static long os_result(long result, int saved_errno)
+LAST static long os_result(long result, int saved_errno)
 {
     long answer = result == -1 ? -(long)errno : result;
     errno = saved_errno;
@@ -36,7 +36,7 @@ static long os_result(long result, int saved_errno)
 
 /* ---- mappings ---- */
 
-static uintptr_t os_reserve_alone(size_t size, size_t alignment)
+LAST static uintptr_t os_reserve_alone(size_t size, size_t alignment)
 {
     size_t asked = size + alignment + os_page_size;
     uintptr_t got = os_reserve(asked);
@@ -51,64 +51,64 @@ static uintptr_t os_reserve_alone(size_t size, size_t alignment)
     return address;
 }
 
-static void os_unreserve_alone(uintptr_t address, size_t size)
+LAST static void os_unreserve_alone(uintptr_t address, size_t size)
 {
     os_unmap(address - os_page_size, size + 2 * os_page_size);
 }
 
-static int os_map_over(uintptr_t address, size_t size, int flags, int file)
+LAST static int os_map_over(uintptr_t address, size_t size, int flags, int file)
 {
     int saved_errno = errno;
     void *p = mmap((void *)address, size, PROT_READ | PROT_WRITE, MAP_FIXED | flags, file, 0);
     return (int)os_result(p == MAP_FAILED ? -1 : 0, saved_errno);
 }
 
-static int os_map_family(uintptr_t address, size_t size)
+LAST static int os_map_family(uintptr_t address, size_t size)
 {
     return os_map_over(address, size, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1);
 }
 
-static int os_map_file(uintptr_t address, size_t size, int file, bool shared)
+LAST static int os_map_file(uintptr_t address, size_t size, int file, bool shared)
 {
     return os_map_over(address, size, shared ? MAP_SHARED : MAP_PRIVATE | MAP_NORESERVE, file);
 }
 
-static int os_lock_memory(uintptr_t address, size_t size)
+LAST static int os_lock_memory(uintptr_t address, size_t size)
 {
     if (!os_commit(address, size))
         return -ENOMEM;
     return (int)OS_RESULT(mlock((void *)address, size));
 }
 
-static int os_wipe_on_fork(uintptr_t address, size_t size)
+LAST static int os_wipe_on_fork(uintptr_t address, size_t size)
 {
     return (int)OS_RESULT(madvise((void *)address, size, MADV_WIPEONFORK));
 }
 
-static int os_keep_secret(uintptr_t address, size_t size)
+LAST static int os_keep_secret(uintptr_t address, size_t size)
 {
     int failed = (int)OS_RESULT(madvise((void *)address, size, MADV_DONTDUMP));
     return failed ? failed : os_wipe_on_fork(address, size);
 }
 
-static bool os_discard_family(uintptr_t address, size_t size)
+LAST static bool os_discard_family(uintptr_t address, size_t size)
 {
     return OS_RESULT(madvise((void *)address, size, MADV_REMOVE)) == 0;
 }
 
-static void os_name_memory(uintptr_t address, size_t size, const char *name)
+LAST static void os_name_memory(uintptr_t address, size_t size, const char *name)
 {
     (void)OS_RESULT(prctl(PR_SET_VMA, PR_SET_VMA_ANON_NAME, address, size, name));
 }
 
-static int os_sync_memory(uintptr_t address, size_t size)
+LAST static int os_sync_memory(uintptr_t address, size_t size)
 {
     return (int)OS_RESULT(syscall(SYS_msync, address, size, MS_SYNC));
 }
 
 /* ---- files ---- */
 
-static int os_file_open(const char *path, enum os_file_mode mode, unsigned permissions)
+LAST static int os_file_open(const char *path, enum os_file_mode mode, unsigned permissions)
 {
     /* Not blocking: for what is no regular file, and refused below. */
     int flags = O_CLOEXEC | O_NOCTTY | O_NONBLOCK | (mode == OS_FILE_READ ? O_RDONLY : O_RDWR) |
@@ -135,9 +135,9 @@ static int os_file_open(const char *path, enum os_file_mode mode, unsigned permi
     return (int)failed;
 }
 
-static void os_file_close(int file) { (void)OS_RESULT(syscall(SYS_close, file)); }
+LAST static void os_file_close(int file) { (void)OS_RESULT(syscall(SYS_close, file)); }
 
-static int os_file_facts(int file, struct os_file_facts *facts)
+LAST static int os_file_facts(int file, struct os_file_facts *facts)
 {
     struct stat status;
     long failed = OS_RESULT(fstat(file, &status));
@@ -151,7 +151,7 @@ static int os_file_facts(int file, struct os_file_facts *facts)
     return 0;
 }
 
-static long os_file_read(int file, void *to, size_t size, size_t offset)
+LAST static long os_file_read(int file, void *to, size_t size, size_t offset)
 {
     size_t done = 0;
     while (done < size) {
@@ -168,9 +168,9 @@ static long os_file_read(int file, void *to, size_t size, size_t offset)
 }
 
 /* For file systems that cannot reserve: writes zeros behind the end of the file, where nobody has anything yet. */
-static int file_fill(int file, size_t from, size_t end)
+LAST static int file_fill(int file, size_t from, size_t end)
 {
-    static const char zeros[4 * KIB];
+    static const LAST_CONSTANT char zeros[4 * KIB] = {0};
     while (from < end) {
         long part = OS_RESULT(syscall(SYS_pwrite64, file, zeros, min_size(sizeof zeros, end - from), from));
         if (part == -EINTR)
@@ -182,7 +182,7 @@ static int file_fill(int file, size_t from, size_t end)
     return 0;
 }
 
-static int os_file_reserve(int file, size_t from, size_t size)
+LAST static int os_file_reserve(int file, size_t from, size_t size)
 {
     long failed;
     do
@@ -195,17 +195,17 @@ static int os_file_reserve(int file, size_t from, size_t size)
     return failed ? (int)failed : file_fill(file, max_size(from, facts.size), from + size);
 }
 
-static int os_file_truncate(int file, size_t size) { return (int)OS_RESULT(ftruncate(file, (off_t)size)); }
+LAST static int os_file_truncate(int file, size_t size) { return (int)OS_RESULT(ftruncate(file, (off_t)size)); }
 
 /* One byte for each lock, far behind any file's end. */
-static struct flock file_lock(enum os_file_lock which, int type)
+LAST static struct flock file_lock(enum os_file_lock which, int type)
 {
     enum { FAR = 62 };
     return (struct flock){
         .l_type = (short)type, .l_whence = SEEK_SET, .l_start = ((off_t)1 << FAR) + (off_t)which, .l_len = 1};
 }
 
-static int os_file_lock(int file, enum os_file_lock which, bool exclusive, bool wait)
+LAST static int os_file_lock(int file, enum os_file_lock which, bool exclusive, bool wait)
 {
     struct flock lock = file_lock(which, exclusive ? F_WRLCK : F_RDLCK);
     long failed;
@@ -215,13 +215,13 @@ static int os_file_lock(int file, enum os_file_lock which, bool exclusive, bool 
     return (int)failed;
 }
 
-static void os_file_unlock(int file, enum os_file_lock which)
+LAST static void os_file_unlock(int file, enum os_file_lock which)
 {
     struct flock lock = file_lock(which, F_UNLCK);
     (void)OS_RESULT(syscall(SYS_fcntl, file, F_OFD_SETLK, &lock));
 }
 
-static bool os_file_lock_is_held(int file, enum os_file_lock which)
+LAST static bool os_file_lock_is_held(int file, enum os_file_lock which)
 {
     struct flock lock = file_lock(which, F_WRLCK);
     return OS_RESULT(syscall(SYS_fcntl, file, F_OFD_GETLK, &lock)) == 0 && lock.l_type != F_UNLCK;
@@ -230,7 +230,7 @@ static bool os_file_lock_is_held(int file, enum os_file_lock which)
 /* ---- processes ---- */
 
 /* Reads a small file of /proc whole; its length, 0 if there is none. `text` ends with a zero. */
-static size_t proc_read(const char *path, char *text, size_t size)
+LAST static size_t proc_read(const char *path, char *text, size_t size)
 {
     long file = OS_RESULT(syscall(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC));
     if (file < 0)
@@ -241,7 +241,7 @@ static size_t proc_read(const char *path, char *text, size_t size)
     return length > 0 ? (size_t)length : 0;
 }
 
-static uint64_t parse_number(const char *text)
+LAST static uint64_t parse_number(const char *text)
 {
     uint64_t number = 0;
     for (; *text >= '0' && *text <= '9'; text++)
@@ -255,7 +255,7 @@ struct process_facts {
 };
 
 /* proc(5): the second field is the name in parentheses, which may hold anything. */
-static bool process_facts(uint32_t pid, struct process_facts *facts)
+LAST static bool process_facts(uint32_t pid, struct process_facts *facts)
 {
     char path[32] = "/proc/", text[1024], digits[12];
     size_t length = 6, count = 0;
@@ -288,7 +288,7 @@ static bool process_facts(uint32_t pid, struct process_facts *facts)
 /* Start times are hundredths of a second since the boot: 42 bits are a thousand years. */
 enum { IDENTITY_PID_BITS = 22 };
 
-static uint64_t os_process_identity(void)
+LAST static uint64_t os_process_identity(void)
 {
     uint32_t pid = (uint32_t)syscall(SYS_getpid);
     struct process_facts facts = {.start = 0};
@@ -296,7 +296,7 @@ static uint64_t os_process_identity(void)
     return facts.start << IDENTITY_PID_BITS | pid;
 }
 
-static bool os_process_is_dead(uint64_t identity)
+LAST static bool os_process_is_dead(uint64_t identity)
 {
     uint32_t pid = identity & ((1u << IDENTITY_PID_BITS) - 1);
     struct process_facts facts;
@@ -308,7 +308,7 @@ static bool os_process_is_dead(uint64_t identity)
     return facts.state == 'X' || (facts.state == 'Z' && facts.threads <= 1);
 }
 
-static uint64_t os_process_realm(void)
+LAST static uint64_t os_process_realm(void)
 {
     char text[128];
     uint64_t hash = 0xcbf29ce484222325;
@@ -323,20 +323,20 @@ static uint64_t os_process_realm(void)
 
 /* ---- waiting across processes ---- */
 
-static void os_wait_shared(_Atomic uint32_t *word, uint32_t value)
+LAST static void os_wait_shared(_Atomic uint32_t *word, uint32_t value)
 {
     struct timespec patience = {0, 10 * 1000 * 1000};
     (void)OS_RESULT(syscall(SYS_futex, word, FUTEX_WAIT, value, &patience, NULL, 0));
 }
 
-static void os_wake_shared(_Atomic uint32_t *word)
+LAST static void os_wake_shared(_Atomic uint32_t *word)
 {
     (void)OS_RESULT(syscall(SYS_futex, word, FUTEX_WAKE, 1, NULL, NULL, 0));
 }
 
 /* ---- /proc/self/smaps ---- */
 
-static uintptr_t parse_hexadecimal(const char **text)
+LAST static uintptr_t parse_hexadecimal(const char **text)
 {
     uintptr_t number = 0;
     for (;; (*text)++) {
@@ -351,7 +351,7 @@ static uintptr_t parse_hexadecimal(const char **text)
 }
 
 /* Adds what one line says. `*inside`: the lines are about a mapping in the range. */
-static void smaps_line(const char *line, uintptr_t address, size_t size, bool *inside, struct os_memory_facts *facts)
+LAST static void smaps_line(const char *line, uintptr_t address, size_t size, bool *inside, struct os_memory_facts *facts)
 {
     if ((*line >= '0' && *line <= '9') || (*line >= 'a' && *line <= 'f')) {
         uintptr_t from = parse_hexadecimal(&line);
@@ -381,7 +381,7 @@ static void smaps_line(const char *line, uintptr_t address, size_t size, bool *i
     }
 }
 
-static bool os_memory_facts(uintptr_t address, size_t size, struct os_memory_facts *facts)
+LAST static bool os_memory_facts(uintptr_t address, size_t size, struct os_memory_facts *facts)
 {
     *facts = (struct os_memory_facts){0};
     long file = OS_RESULT(syscall(SYS_openat, AT_FDCWD, "/proc/self/smaps", O_RDONLY | O_CLOEXEC));

@@ -508,7 +508,8 @@ static bool list_valid(struct arena *arena, struct slice *slab, unsigned class, 
 {
     for (const struct slice *previous = slab ? slab->previous : NULL; slab; previous = slab, slab = slab->next)
         if (slab->previous != previous || (previous->next && previous->next != slab) || slab->state != state ||
-            slab->size_class != class || load_relaxed(slab->owner) != arena || REMOTE_ID(load_relaxed(slab->remote)) != arena->id ||
+            slab->size_class != class || load_relaxed(slab->owner) != arena ||
+            REMOTE_ID(load_relaxed(slab->remote)) != arena->id ||
             !slab_valid(slab))
             return false;
     return true;

@@ -67,7 +67,8 @@ static const struct arena arena_none;
 /* An arena for the calling thread: an idle one or a new one. NULL if there is no memory. It is in the thread's hand then,
    until the thread says otherwise. */
 static struct arena *arena_obtain(void);
-static _Thread_local struct arena *arena_in_hand; /* not this thread's home yet, or only borrowed; its own all the same */
+/* Not this thread's home yet, or only borrowed; its own all the same. */
+static _Thread_local struct arena *arena_in_hand;
 /* The calling thread is done with its arena: all that can be disowned becomes nobody's, the rest waits in it. */
 static void arena_retire(struct arena *arena);
 /* A block of `class`, when its open slab has none. NULL if there is no memory. `*clean`: zero beyond its first word. */

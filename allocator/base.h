@@ -61,8 +61,8 @@ typedef uint64_t __attribute__((may_alias)) block_word;
    stale value is harmless). They cost what a plain access costs. */
 #define load_relaxed(field) atomic_load_explicit(&(field), memory_order_relaxed)
 #define store_relaxed(field, value) atomic_store_explicit(&(field), (value), memory_order_relaxed)
-/* The same, which the compiler may fold into the instruction that uses the value: GCC never does that with an atomic one.
-   For a word that is read once in an expression. */
+/* The same, which the compiler may fold into the instruction that uses the value: GCC never does that with an atomic
+   one. For a word that is read once in an expression. */
 #ifdef __SANITIZE_THREAD__
 #define load_folded(field) load_relaxed(field)
 #else

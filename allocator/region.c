@@ -459,7 +459,8 @@ VALIDITY bool region_valid(struct region *region)
             valid = run_kind(&region->map[inside]) == RUN_INSIDE && load_relaxed(region->map[inside].owner) == NULL &&
                     region->map[inside].back == (kind == RUN_SLAB ? (inside - i) * sizeof(struct slice) : 0);
     }
-    valid = valid && i == count && free_slices == load_relaxed(region->free_slices) && dirty_slices == region->dirty_slices;
+    valid = valid && i == count && free_slices == load_relaxed(region->free_slices) &&
+            dirty_slices == region->dirty_slices;
     lock_release(&region->lock);
     return valid;
 }

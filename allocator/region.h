@@ -53,7 +53,7 @@ struct slice {
     _Atomic uint64_t head; /* free list: see link in slab.h. Owner; statistics read it, stale is harmless */
     uint64_t wake;         /* a push that makes head <= wake (a list so long) leaves the fast path. Owner */
     uint32_t reciprocal;   /* of the block size: see size_class. Set with origin */
-    uint32_t limit;        /* of offset * reciprocal, for the formed blocks; 0 while purged: every free is slow then. Owner */
+    uint32_t limit;        /* of offset * reciprocal, of formed blocks; 0 while purged: frees are slow then. Owner */
     size_t back;           /* bytes back to the head slice's descriptor. Set with origin */
     _Atomic uint16_t formed; /* blocks formed: free, remote or live. Owner; statistics read it, stale is harmless */
     uint8_t size_class;    /* set with origin */
@@ -106,7 +106,7 @@ struct region {
     size_t map_open;       /* slices whose descriptors are opened. Break lock */
     uintptr_t end;         /* first byte that is not ours: where we left the break. Break lock */
     bool is_break;         /* regions[0] */
-    uintptr_t first;       /* of the break region: where the break was when it was opened; below may be nothing. Constant */
+    uintptr_t first;       /* of the break region: where the break was when it began; below may be nothing. Constant */
     bool shared;           /* somebody else has moved the break, too. Break lock */
     bool blocked;          /* the break was moved below our memory, a fork lost it, or others might move it at the very
                               moment that we do: never moved again. Break lock */

@@ -4,7 +4,8 @@
    be kept. Regret halves every second. So a program that churns pays for a few purges and is then left alone but for
    a small part of its memory each second; a program that had a burst gives it back as soon as it frees something
    after the regret is gone. It is never more than a share of what has lately been live: what is given back and taken
-   again many times a second would add up to many times what that needs. The clock is read only when memory is given back or has been lately. */
+   again many times a second would add up to many times what that needs. The clock is read only when memory is given
+   back or has been lately. */
 #ifndef BRIM_REGRET_H
 #define BRIM_REGRET_H
 

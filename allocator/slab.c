@@ -120,7 +120,8 @@ static bool slab_block_is_unformed(const struct slice *slab, size_t number)
 
 enum { FORM_RANDOM_LEAST = 8, FORM_RANDOM_MAX = 512 };
 
-/* Puts the blocks [first, end), at most FORM_RANDOM_MAX, on the free list `head` in random order; the list that results. */
+/* Puts the blocks [first, end), at most FORM_RANDOM_MAX, on the free list `head` in random order; the list that comes
+   of it. */
 COLD uint64_t slab_link_random(const struct slice *slab, uint64_t head, size_t first, size_t end)
 {
     uint16_t order[FORM_RANDOM_MAX];

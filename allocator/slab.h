@@ -129,8 +129,8 @@ INLINE const struct size_class *slab_class(const struct slice *slab) { return &s
 static void slab_create(struct slice *head, unsigned class, struct arena *owner, uint32_t owner_id, bool zero);
 /* Ends a slab of which no block is live, and releases its run. Owner. */
 static void slab_destroy(struct slice *slab);
-/* Forms the blocks of some more pages and puts them on the free list, in address order, or in none (HARDENED_RANDOM). Owner; the list is empty.
-   False if all are formed. `*clean`: the first of them is zero beyond its first word. */
+/* Forms the blocks of some more pages and puts them on the free list, in address order, or in none (HARDENED_RANDOM).
+   Owner; the list is empty. False if all are formed. `*clean`: the first of them is zero beyond its first word. */
 static bool slab_form(struct slice *slab, bool *clean);
 /* If the free list is empty, takes the remote list for it, whole. Owner. True if there was one. */
 static bool slab_take_remote(struct slice *slab);

@@ -9,10 +9,10 @@
 
 #include "quarantine.h"
 
-/* What the fast paths use: each is the thread's arena, or arena_none when there is none or when every operation must take
-   the slow path (see thread_slow). */
-static _Thread_local struct arena *thread_supply = (struct arena *)&arena_none; /* whose open slabs allocation pops from */
-static _Thread_local struct arena *thread_arena = (struct arena *)&arena_none;  /* whose slabs release pushes to */
+/* What the fast paths use: each is the thread's arena, or arena_none when there is none or when every operation must
+   take the slow path (see thread_slow). Whose open slabs allocation pops from, and whose slabs release pushes to. */
+static _Thread_local struct arena *thread_supply = (struct arena *)&arena_none;
+static _Thread_local struct arena *thread_arena = (struct arena *)&arena_none;
 /* The thread's arena, or NULL. */
 static _Thread_local struct arena *thread_home;
 /* The heap that allocation goes to in place of the arena (heap.h), or NULL. Releases are as always. */

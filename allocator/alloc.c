@@ -23,15 +23,15 @@ COLD void *heap_take(size_t alignment, size_t size, enum contents *contents)
 
 /* ---- runs: medium blocks ---- */
 
-static size_t slices_for(size_t size) { return (size + SLICE_SIZE - 1) >> SLICE_SHIFT; }
-
 static void *medium_take(const struct run_request *request, size_t size, enum contents *contents)
 {
     bool zero;
     struct slice *head = region_take(request, &zero);
     if (!head)
         return NULL;
-    hardened_medium_begin(head, size);
+    head->features = load_relaxed(hardened_features);
+    if (unlikely(head->features != 0))
+        hardened_medium_begin(head, size);
     run_publish(head, RUN_MEDIUM);
     *contents = zero ? CONTENTS_ZERO : CONTENTS_UNKNOWN;
     return (void *)slice_address(region_of_slice(head), head);
@@ -145,7 +145,7 @@ LAST SLOW void *hardened_find(struct arena *arena, unsigned class, size_t alignm
     }
     const struct region *region = region_of(p);
     if (region)
-        *zero |= hardened_hand_out(slab_head(&region->map[((uintptr_t)p - region->base) >> SLICE_SHIFT]), p);
+        *zero |= hardened_hand_out(slab_at(region, p), p);
     return p;
 }
 
@@ -331,7 +331,7 @@ static struct block block_look_up(const void *p)
             return (struct block){BLOCK_INTERIOR, NULL};
         return (struct block){heap_of(p) ? BLOCK_HEAP : BLOCK_FOREIGN, NULL};
     }
-    struct slice *slice = slab_head(&region->map[((uintptr_t)p - region->base) >> SLICE_SHIFT]);
+    struct slice *slice = slab_at(region, p);
     struct block block = {BLOCK_INVALID, slice};
     switch (run_kind(slice)) {
     case RUN_SLAB: {
@@ -694,7 +694,7 @@ static bool alloc_owns(const void *p)
 {
     struct region *region = region_of(p);
     if (region)
-        return run_kind(slab_head(&region->map[((uintptr_t)p - region->base) >> SLICE_SHIFT])) != RUN_FOREIGN;
+        return run_kind(slab_at(region, p)) != RUN_FOREIGN;
     return guard_contains(p) || mapping_contains(p) || heap_of(p);
 }
 

@@ -51,6 +51,8 @@ INLINE bool is_power_of_two(size_t n) { return n != 0 && (n & (n - 1)) == 0; }
 INLINE uintptr_t align_down(uintptr_t n, size_t alignment) { return n & ~(uintptr_t)(alignment - 1); }
 /* The caller knows that this cannot wrap. */
 INLINE uintptr_t align_up(uintptr_t n, size_t alignment) { return align_down(n + alignment - 1, alignment); }
+/* Slices that hold so many bytes. The caller knows that this cannot wrap. */
+INLINE size_t slices_for(size_t bytes) { return (bytes + SLICE_SIZE - 1) >> SLICE_SHIFT; }
 INLINE size_t max_size(size_t a, size_t b) { return a > b ? a : b; }
 INLINE size_t min_size(size_t a, size_t b) { return a < b ? a : b; }
 

@@ -119,7 +119,7 @@ INLINE bool hardened_release(void *p, unsigned char fill)
     const struct region *region = region_of_likely(p);
     if (unlikely(!region))
         return false;
-    struct slice *slab = slab_head(&region->map[((uintptr_t)p - region->base) >> SLICE_SHIFT]);
+    struct slice *slab = slab_at(region, p);
     if (unlikely(run_kind(slab) != RUN_SLAB))
         return false;
     const struct size_class *row = slab_class(slab);
@@ -198,16 +198,14 @@ static void medium_clear(uintptr_t from, uintptr_t to)
 
 static size_t hardened_slices(size_t size)
 {
-    return ((size + SLICE_SIZE - 1) >> SLICE_SHIFT) + (hardened_has(HARDENED_GUARD) ? 1 : 0);
+    return slices_for(size) + (hardened_has(HARDENED_GUARD) ? 1 : 0);
 }
 
 LAST static void hardened_medium_begin(struct slice *head, size_t size)
 {
-    head->features = load_relaxed(hardened_features);
     if (head->features & HARDENED_GUARD && !os_guard(medium_guard(head), SLICE_SIZE))
         head->features &= (uint8_t)~HARDENED_GUARD;
-    if (head->features != 0)
-        medium_fit(head, size);
+    medium_fit(head, size);
 }
 
 LAST static bool hardened_medium_end(struct slice *head)
@@ -221,7 +219,7 @@ LAST static bool hardened_medium_end(struct slice *head)
 LAST static bool hardened_medium_resize(struct slice *head, size_t size)
 {
     size_t behind = head->features & HARDENED_GUARD ? 1 : 0, length = run_length(head), usable = head->usable;
-    size_t slices = ((size + SLICE_SIZE - 1) >> SLICE_SHIFT) + behind;
+    size_t slices = slices_for(size) + behind;
     if (slices != length && behind != 0 && !os_unguard(medium_guard(head), SLICE_SIZE))
         return false;
     medium_unfit(head);

@@ -36,8 +36,8 @@ INLINE bool hardened_release(void *p, unsigned char fill);
 /* Does the block's first word say that it waits? */
 RARE bool hardened_block_is_free(const struct slice *slab, const void *block);
 
-/* Medium blocks: how many slices to ask for; the run is there, or has features and is about to be released (false: it
-   must not be). */
+/* Medium blocks: how many slices to ask for; the run is there and its features are set, or it is about to be released
+   (false: it must not be); both only of runs that have features. */
 static size_t hardened_slices(size_t size);
 static void hardened_medium_begin(struct slice *head, size_t size);
 static bool hardened_medium_end(struct slice *head);

@@ -3,8 +3,6 @@
 
 /* ---- allocation ---- */
 
-LAST static size_t heap_slices_for(size_t size) { return (max_size(size, 1) + SLICE_SIZE - 1) >> SLICE_SHIFT; }
-
 LAST static void *heap_allocate_run(struct brim_heap *heap, size_t size, bool *zero)
 {
     if (size > REQUEST_MAX || !heap_attend(heap) || !heap_lock(heap)) {
@@ -16,7 +14,7 @@ LAST static void *heap_allocate_run(struct brim_heap *heap, size_t size, bool *z
     if (load_relaxed(heap->damaged))
         heap_fail_damaged(heap);
     else
-        index = heap_run_take(heap, heap_slices_for(size), 1, zero);
+        index = heap_run_take(heap, slices_for(max_size(size, 1)), 1, zero);
     if (index != 0)
         heap_run_publish(heap_slice(heap, index), HEAP_MEDIUM);
     heap_unlock(heap);
@@ -249,7 +247,7 @@ LAST static void *heap_resize(struct brim_heap *heap, void *p, size_t size)
     size_t usable = heap_block_size(heap, block);
     bool stays = size <= usable && (size > usable / 2 || usable <= 64);
     if (block.kind == HEAP_BLOCK_MEDIUM && size > CLASS_MAX && size <= REQUEST_MAX) {
-        size_t slices = heap_slices_for(size);
+        size_t slices = slices_for(max_size(size, 1));
         stays = slices << SLICE_SHIFT == usable;
         if (slices << SLICE_SHIFT < usable && heap->kind == BRIM_HEAP_LOCKED)
             heap_erase((char *)p + (slices << SLICE_SHIFT), usable - (slices << SLICE_SHIFT));

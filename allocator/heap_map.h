@@ -206,7 +206,7 @@ INLINE size_t heap_tables_reach(unsigned table) { return (size_t)1 << table; }
 INLINE size_t heap_table_slices(unsigned table)
 {
     size_t described = (size_t)1 << table;
-    return (described * sizeof(struct heap_slice) + described / 8 + SLICE_SIZE - 1) >> SLICE_SHIFT;
+    return slices_for(described * sizeof(struct heap_slice) + described / 8);
 }
 
 /* Hash of all that two builds must agree about. */

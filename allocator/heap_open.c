@@ -216,14 +216,22 @@ LAST static bool heap_file_meet(struct brim_heap *heap, bool alone)
     return good;
 }
 
+/* Writers and snapshots exclude each other: enters among `ours` if there are none of `others`, and reserves addresses
+   for the slices that there are then. */
+LAST static bool heap_file_join(struct brim_heap *heap, const struct heap_header *header, size_t *count,
+                                enum os_file_lock ours, enum os_file_lock others)
+{
+    if (os_file_lock(heap->file, ours, false, false) != 0 || os_file_lock_is_held(heap->file, others))
+        return heap_fail(BRIM_HEAP_BUSY, EBUSY);
+    *count = load_relaxed(header->count);
+    return heap_reserve(heap, max_size(header->limit, HEAP_LIMIT_LEAST >> SLICE_SHIFT), *count, false);
+}
+
 LAST static bool heap_file_share(struct brim_heap *heap, const struct heap_header *header, size_t stored)
 {
     bool alone = !os_file_lock_is_held(heap->file, OS_LOCK_WRITERS);
-    if (os_file_lock(heap->file, OS_LOCK_WRITERS, false, false) != 0 ||
-        os_file_lock_is_held(heap->file, OS_LOCK_SNAPSHOTS))
-        return heap_fail(BRIM_HEAP_BUSY, EBUSY);
-    size_t count = load_relaxed(header->count);
-    if (!heap_reserve(heap, max_size(header->limit, HEAP_LIMIT_LEAST >> SLICE_SHIFT), count, false))
+    size_t count;
+    if (!heap_file_join(heap, header, &count, OS_LOCK_WRITERS, OS_LOCK_SNAPSHOTS))
         return false;
     /* A copy may have holes where there were zeros: a full disk must not be noticed when they are written to. */
     int failed = 0;
@@ -236,11 +244,8 @@ LAST static bool heap_file_share(struct brim_heap *heap, const struct heap_heade
 
 LAST static bool heap_file_snapshot(struct brim_heap *heap, const struct heap_header *judged)
 {
-    if (os_file_lock(heap->file, OS_LOCK_SNAPSHOTS, false, false) != 0 ||
-        os_file_lock_is_held(heap->file, OS_LOCK_WRITERS))
-        return heap_fail(BRIM_HEAP_BUSY, EBUSY);
-    size_t count = load_relaxed(judged->count);
-    if (!heap_reserve(heap, max_size(judged->limit, HEAP_LIMIT_LEAST >> SLICE_SHIFT), count, false))
+    size_t count;
+    if (!heap_file_join(heap, judged, &count, OS_LOCK_SNAPSHOTS, OS_LOCK_WRITERS))
         return false;
     int failed = os_map_file(heap->base, count << SLICE_SHIFT, heap->file, false);
     if (failed)
@@ -344,7 +349,7 @@ LAST static struct brim_heap *heap_create(const struct brim_heap_options *given)
         heap_fail(BRIM_HEAP_INVALID, EINVAL);
         return NULL;
     }
-    return heap_begin(options.path, options.kind, &options, (limit + SLICE_SIZE - 1) >> SLICE_SHIFT);
+    return heap_begin(options.path, options.kind, &options, slices_for(limit));
 }
 
 LAST static struct brim_heap *heap_open(const char *path, enum brim_heap_kind mode)

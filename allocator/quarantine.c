@@ -35,7 +35,7 @@ INLINE void block_give_back(struct arena *arena, struct slice *slab, void *block
 INLINE void quarantine_end(struct arena *arena, void *block)
 {
     const struct region *region = region_of_likely(block);
-    struct slice *slab = slab_head(&region->map[((uintptr_t)block - region->base) >> SLICE_SHIFT]);
+    struct slice *slab = slab_at(region, block);
     uintptr_t offset = (uintptr_t)block - slab_start(slab);
     if (unlikely(*(block_word *)block * process_key.decode != QUARANTINE_MARK(offset)))
         diag_fatal("write after free", block);

@@ -121,6 +121,11 @@ INLINE bool slab_push(struct slice *slab, void *block, uintptr_t offset)
 
 INLINE uintptr_t slab_start(const struct slice *slab) { return slab->origin + BLOCK_ALIGNMENT; }
 INLINE struct slice *slab_head(struct slice *slice) { return (struct slice *)((char *)slice - slice->back); }
+/* The head of the run that `p` is in; the region contains it. */
+INLINE struct slice *slab_at(const struct region *region, const void *p)
+{
+    return slab_head(&region->map[((uintptr_t)p - region->base) >> SLICE_SHIFT]);
+}
 INLINE uint64_t slab_free_count(const struct slice *slab) { return LINK_COUNT(load_relaxed(slab->head)); }
 INLINE const struct size_class *slab_class(const struct slice *slab) { return &size_classes[slab->size_class]; }
 

@@ -394,12 +394,12 @@ COLD void release_wake(struct slice *slab)
     errno = saved_errno;
 }
 
-/* Is it a block of the thread's own slab, with nothing unusual about it? `sized`: the caller says that it asked for
-   `size` bytes, at most CLASS_MAX. */
-INLINE bool release_is_plain(const struct slice *slab, const void *p, uintptr_t offset, bool sized, size_t size)
+/* Is it a block of the slab, with nothing unusual about it? `sized`: the caller says that it asked for `size` bytes, at
+   most CLASS_MAX. */
+INLINE bool block_is_plain(const struct slice *slab, const void *p, uintptr_t offset, bool sized, size_t size)
 {
-    return likely(load_relaxed(slab->owner) == thread_arena) && likely(slab_is_block(slab, offset)) &&
-           likely(!slab_double_free_candidate(p)) && (!sized || likely(slab->size_class == class_of(size)));
+    return likely(slab_is_block(slab, offset)) && likely(!slab_double_free_candidate(p)) &&
+           (!sized || likely(slab->size_class == class_of(size)));
 }
 
 INLINE void release_plain(struct slice *slab, void *p, uintptr_t offset)
@@ -516,17 +516,22 @@ INLINE void release_any(void *p)
         release_usual(p);
 }
 
-/* The slow path's first door: a plain block that starts in a further slice of its slab. */
-INLINE bool release_further(void *p, bool sized, size_t size)
+/* The slow path's first door: a plain block that starts in a further slice of its slab, or of another thread's slab. (A
+   thread that must look at everything that it frees has arena_none, whose id is 0.) */
+INLINE bool release_elsewhere(void *p, bool sized, size_t size)
 {
     const struct region *region = &regions[0];
+    struct arena *arena = thread_arena;
     size_t index = ((uintptr_t)p - region->base) >> SLICE_SHIFT;
-    if (index >= load_folded(region->count) || region->map[index].back == 0)
+    if (index >= load_folded(region->count) || arena->id == 0)
         return false;
-    struct slice *slab = slab_head(&region->map[index]);
+    struct slice *slab = slab_at(region, p);
     uintptr_t offset = (uintptr_t)p - slab_start(slab);
-    if (!release_is_plain(slab, p, offset, sized, size))
+    if (run_kind(slab) != RUN_SLAB || !block_is_plain(slab, p, offset, sized, size))
         return false;
+    if (load_relaxed(slab->owner) != arena)
+        return slab->features == 0 && arena->orders_seen == load_relaxed(thread_orders) &&
+               arena_push_foreign(arena, slab, p, offset);
     release_plain(slab, p, offset);
     return true;
 }
@@ -534,7 +539,7 @@ INLINE bool release_further(void *p, bool sized, size_t size)
 /* The slow path of every release. */
 SLOW void release_slow(void *p)
 {
-    if (!release_further(p, false, 0) && p)
+    if (!release_elsewhere(p, false, 0) && p)
         release_any(p);
 }
 
@@ -570,7 +575,7 @@ SLOW void release_sized_any(void *p, size_t alignment, size_t size)
 
 SLOW void release_sized_slow(void *p, size_t size)
 {
-    if (!release_further(p, true, size))
+    if (!release_elsewhere(p, true, size))
         release_sized_any(p, BLOCK_ALIGNMENT, size);
 }
 
@@ -583,7 +588,7 @@ INLINE void release_inline(void *p, bool sized, size_t size)
     if (likely(index < load_folded(region->count))) {
         struct slice *slab = &region->map[index];
         uintptr_t offset = (uintptr_t)p % SLICE_SIZE;
-        if (release_is_plain(slab, p, offset, sized, size)) {
+        if (likely(load_relaxed(slab->owner) == thread_arena) && block_is_plain(slab, p, offset, sized, size)) {
             release_plain(slab, p, offset);
             return;
         }

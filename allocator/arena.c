@@ -429,6 +429,24 @@ static void arena_notify(struct arena *owner, struct slice *slab)
         arena_retire(owner);
 }
 
+/* In a forked child: some arenas are dead. */
+static bool arenas_have_died;
+
+INLINE bool arena_push_foreign(const struct arena *arena, struct slice *slab, void *block, uintptr_t offset)
+{
+    if (unlikely(arenas_have_died))
+        return false;
+    uint64_t remote = load_acquire(slab->remote);
+    bool notify;
+    do {
+        uint32_t id = REMOTE_ID(remote);
+        bool told = REMOTE_COUNT(remote) + 1 < REMOTE_WAKE(remote) || remote & REMOTE_PENDING;
+        if (unlikely(id == 0 || id == arena->id || !told))
+            return false;
+    } while (unlikely(!slab_push_remote(slab, &remote, block, offset, &notify)));
+    return true;
+}
+
 static void arena_release_foreign(struct arena *arena, struct slice *slab, void *block, uintptr_t offset)
 {
     uint64_t remote = load_acquire(slab->remote);

@@ -236,8 +236,10 @@ RARE void arena_after_fork(struct arena *mine)
     uint32_t count = load_relaxed(arenas.count);
     for (uint32_t id = 1; id <= count; id++) {
         struct arena *arena = arena_by_id(id);
-        if (arena != mine && arena != arena_in_hand && load_relaxed(arena->state) == ARENA_ACTIVE)
+        if (arena != mine && arena != arena_in_hand && load_relaxed(arena->state) == ARENA_ACTIVE) {
             store_relaxed(arena->state, ARENA_DEAD);
+            arenas_have_died = true;
+        }
     }
     /* What the dead ones had noted is nobody's to give. */
     store_relaxed(idle_total, (mine ? mine->idle : 0) + load_relaxed(orphans.idle));

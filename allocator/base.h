@@ -64,12 +64,15 @@ typedef uint64_t __attribute__((may_alias)) block_word;
 #define load_relaxed(field) atomic_load_explicit(&(field), memory_order_relaxed)
 #define store_relaxed(field, value) atomic_store_explicit(&(field), (value), memory_order_relaxed)
 /* The same, which the compiler may fold into the instruction that uses the value: GCC never does that with an atomic
-   one. For a word that is read once in an expression. */
+   one. For a word, or half of one, that is read once in an expression. */
 #ifdef __SANITIZE_THREAD__
 #define load_folded(field) load_relaxed(field)
+#define load_folded_half(field) load_relaxed(field)
 #else
 typedef size_t __attribute__((may_alias)) folded_word;
+typedef uint32_t __attribute__((may_alias)) folded_half;
 #define load_folded(field) (*(const folded_word *)&(field))
+#define load_folded_half(field) (*(const folded_half *)&(field))
 #endif
 #define load_acquire(field) atomic_load_explicit(&(field), memory_order_acquire)
 #define store_release(field, value) atomic_store_explicit(&(field), (value), memory_order_release)

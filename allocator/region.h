@@ -53,7 +53,8 @@ struct slice {
     _Atomic uint64_t head; /* free list: see link in slab.h. Owner; statistics read it, stale is harmless */
     uint64_t wake;         /* a push that makes head <= wake (a list so long) leaves the fast path. Owner */
     uint32_t reciprocal;   /* of the block size: see size_class. Set with origin */
-    uint32_t limit;        /* of offset * reciprocal, of formed blocks; 0 while purged: frees are slow then. Owner */
+    _Atomic uint32_t limit; /* of offset * reciprocal, of formed blocks; 0 while purged: frees are slow then. Owner;
+                               others see a live block within it or 0 */
     size_t back;           /* bytes back to the head slice's descriptor. Set with origin */
     _Atomic uint16_t formed; /* blocks formed: free, remote or live. Owner; statistics read it, stale is harmless */
     uint8_t size_class;    /* set with origin */

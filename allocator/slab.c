@@ -33,7 +33,7 @@ static void slab_create(struct slice *head, unsigned class, struct arena *owner,
     store_relaxed(head->head, LINK_EMPTY);
     head->wake = WAKE_NEVER;
     head->reciprocal = row->reciprocal;
-    head->limit = 0;
+    store_relaxed(head->limit, 0);
     head->size_class = (uint8_t)class;
     head->state = SLAB_OPEN;
     store_relaxed(head->formed, 0);
@@ -118,7 +118,7 @@ static bool slab_block_is_unformed(const struct slice *slab, size_t number)
     return load_relaxed(slab->unformed) >> block_first_page(slab, number) & 1;
 }
 
-enum { FORM_RANDOM_LEAST = 8, FORM_RANDOM_MAX = 512 };
+enum { FORM_DIRTY_LEAST = 16, FORM_RANDOM_LEAST = 8, FORM_RANDOM_MAX = 512 };
 
 /* Puts the blocks [first, end), at most FORM_RANDOM_MAX, on the free list `head` in random order; the list that comes
    of it. */
@@ -169,6 +169,8 @@ static bool slab_form(struct slice *slab, bool *clean)
         return false;
     size_t page = (size_t)__builtin_ctzll(unformed);
     size_t batch = 1 + slab->formed * size / os_page_size / 4;
+    if (!(slab->clean >> page & 1) && !slab->purged) /* was another run's a moment ago, and is resident */
+        batch = max_size(batch, FORM_DIRTY_LEAST * size / os_page_size);
     if (unlikely(slab->features & HARDENED_RANDOM)) /* a page at a time, but not less than makes an order */
         batch = max_size(1, FORM_RANDOM_LEAST * size / os_page_size);
     /* Pages that follow each other form together, so that the list runs through them in address order. */
@@ -191,7 +193,8 @@ static bool slab_form(struct slice *slab, bool *clean)
         slab->purged = false;
     /* Until pages are purged, the formed blocks are the first ones. */
     if (!slab->purged)
-        slab->limit = class_limit(slab_class(slab), (unformed & ~pages) == 0 ? slab_class(slab)->capacity : end_block);
+        store_relaxed(slab->limit, class_limit(slab_class(slab),
+                                               (unformed & ~pages) == 0 ? slab_class(slab)->capacity : end_block));
     store_release(slab->head, head);
     return true;
 }
@@ -210,7 +213,7 @@ static bool slab_take_remote(struct slice *slab)
     return true;
 }
 
-static bool slab_push_remote(struct slice *slab, uint64_t *remote, void *block, uintptr_t offset, bool *notify)
+INLINE bool slab_push_remote(struct slice *slab, uint64_t *remote, void *block, uintptr_t offset, bool *notify)
 {
     uint64_t count = REMOTE_COUNT(*remote) + 1;
     *notify = count >= REMOTE_WAKE(*remote) && !(*remote & REMOTE_PENDING);
@@ -277,7 +280,7 @@ static void slab_settle(struct slice *slab)
     store_relaxed(slab->formed, (uint16_t)slab_count_formed(slab));
     slab_note_hollow(slab, slab->purged ? load_relaxed(slab->unformed) : 0, load_relaxed(slab->unformed));
     slab->purged = load_relaxed(slab->unformed) != 0; /* perhaps: then frees had better look */
-    slab->limit = slab->purged ? 0 : slab_class(slab)->limit;
+    store_relaxed(slab->limit, slab->purged ? 0 : slab_class(slab)->limit);
     slab->noted_free = slab->looked_free = 0;
 }
 
@@ -384,7 +387,7 @@ LAST static void slab_unform(struct slice *slab, uint64_t pages, const uint64_t 
     store_relaxed(slab->unformed, before | unformed);
     slab_note_hollow(slab, slab->purged ? before : 0, before | unformed);
     slab->purged = true;
-    slab->limit = 0;
+    store_relaxed(slab->limit, 0);
     store_relaxed(slab->formed, (uint16_t)(slab->formed - gone));
     store_release(slab->head, head);
 }

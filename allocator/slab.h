@@ -98,7 +98,7 @@ INLINE bool slab_double_free_candidate(const void *block)
 /* True if `offset` is that of a formed block, and no page of the slab is purged. */
 INLINE bool slab_is_block(const struct slice *slab, uintptr_t offset)
 {
-    return (uint32_t)offset * slab->reciprocal < slab->limit;
+    return (uint32_t)offset * slab->reciprocal < load_folded_half(slab->limit);
 }
 
 /* The head of a list on which the block at `offset` has been pushed. (Its place is filled with ones, not zeros, because
@@ -141,7 +141,7 @@ static bool slab_form(struct slice *slab, bool *clean);
 static bool slab_take_remote(struct slice *slab);
 /* Another thread's free: puts the block at `offset` on the list of `remote`, the word just read, whose owner is somebody
    else. False if the word has changed (it is read anew into `*remote`). `*notify`: the caller now holds PENDING. */
-static bool slab_push_remote(struct slice *slab, uint64_t *remote, void *block, uintptr_t offset, bool *notify);
+INLINE bool slab_push_remote(struct slice *slab, uint64_t *remote, void *block, uintptr_t offset, bool *notify);
 /* Sets at how many remote frees the owner is told; clears PENDING if `drained`. Owner. False if `remote` changed. */
 static bool slab_set_remote_wake(struct slice *slab, uint64_t remote, uint64_t wake, bool drained);
 /* Puts the remote list's blocks on the free list one by one, for when that is not empty. Owner. */

@@ -195,7 +195,7 @@ INLINE bool heap_release_is_plain(const struct heap_shard *shard, const struct h
 {
     return likely(load_folded(slice->owner) == shard->free_token) &&
            likely((uint32_t)offset * slice->reciprocal < slice->limit) &&
-           likely(*(const block_word *)p * shard->key.decode <= LINK_LOWEST);
+           likely(!link_is_at(p, &shard->key));
 }
 
 INLINE void heap_release_plain(const struct heap_shard *shard, struct heap_slice *slice, void *p, uintptr_t offset)

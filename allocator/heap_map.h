@@ -73,7 +73,7 @@ static_assert(sizeof(struct heap_slice) == 2 * CACHE_LINE, "two lines a slice");
 #define HEAP_SLICES_MAX ((size_t)1 << HEAP_TABLES)
 #define HEAP_TABLE_AT (32 * KIB) /* of the first table in slice 0 */
 #define HEAP_PROCESSES 512
-#define HEAP_VERSION 1
+#define HEAP_VERSION 2
 #define HEAP_MAGIC "brimheap"
 #define HEAP_MAGIC_UNFINISHED "brimmake"
 

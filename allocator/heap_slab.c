@@ -214,7 +214,7 @@ LAST static bool heap_slab_block_is_free(const struct heap_slab *slab, const voi
     const struct heap_slice *slice = slab->slice;
     if (heap_block_is_unformed(slice, ((uintptr_t)block - heap_slab_start(slab)) / heap_slab_class(slice)->block_size))
         return true;
-    return __atomic_load_n((const block_word *)block, __ATOMIC_RELAXED) * key->decode > LINK_LOWEST &&
+    return link_is_at(block, key) &&
            (heap_list_contains(slab, load_acquire(slice->head), block, key) ||
             heap_list_contains(slab, REMOTE_LIST(load_acquire(slice->remote)), block, key));
 }

@@ -3,7 +3,8 @@
 
 static void link_key_init(struct link_key *key, uint64_t random)
 {
-    key->encode = random | 1;
+    uint64_t highest = (uint64_t)1 << (LINK_KEY_BITS - 1);
+    key->encode = random % highest | highest | 1;
     uint64_t inverse = key->encode; /* right to 3 bits; each step doubles them */
     for (int i = 0; i < 5; i++)
         inverse *= 2 - key->encode * inverse;

@@ -10,11 +10,16 @@
 
    and each free block's first word holds, encoded, what the head was before the block was pushed. So a push or a pop
    is one store to the head, the count is exact at every moment and costs nothing, and whoever is stopped half-way
-   (a fork, a signal) leaves either list. The code is multiplication by an odd key modulo 2^64, and every link is above
-   LINK_LOWEST: any other word, zero among them, decodes to a link with probability 2^-33 at most. A link that is
-   followed must decode to more than the link before it (one block fewer). The same word tells a double free: the
-   first word of a block that is being freed decodes to a link only if the block is free (or by chance, or when the
-   program copied it: so the list is searched before anyone is accused).
+   (a fork, a signal) leaves either list. A link that is followed must decode to more than the link before it (one block
+   fewer). The same word tells a double free: the first word of a block that is being freed decodes to a link only if the
+   block is free (or by chance, or when the program copied it: so the list is searched before anyone is accused).
+
+   The code is multiplication by an odd key modulo 2^64. A link is above LINK_LOWEST, so as a signed number it is a small
+   negative one, and the key has 25 bits: its code is above LINK_CODE_LOWEST, and the code's last byte all ones. Other
+   words, such as zero, pointers, text and counts, so are no links at sight; a change of up to three neighbouring bytes of
+   a code never gives another, as it is no multiple of the key; a random word decodes to a link with probability 2^-33.
+   And a free looks at one byte: the load of a word that the program has just written in parts (a count of references)
+   would wait until the parts have left the store buffer.
 
    Owners. A slab belongs to one arena, whose thread alone touches head, wake, formed and unformed, or to nobody.
    `remote` is the truth of that, with the list of the blocks that others freed:
@@ -50,6 +55,10 @@
 /* slab->wake: a push that makes the list this long leaves the fast path. */
 #define WAKE_AT(count) LINK_AT(count, LINK_ONE - 1)
 #define WAKE_NEVER ((uint64_t)0)
+#define LINK_KEY_BITS 25
+#define LINK_CODE_LOWEST (~(uint64_t)0 << (LINK_KEY_BITS + 31))
+static_assert(LINK_CODE_LOWEST >> 56 == 0xff && LINK_CODE_LOWEST << 8 == 0, "the last byte of a code is all ones");
+static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "and it is byte 7");
 static_assert(SLAB_SLICES_MAX * SLICE_SIZE <= 1 << LINK_PLACE_BITS, "the place of a block above 16 bytes fits a link");
 static_assert(SLICE_SIZE < 1 << LINK_PLACE_BITS, "so does that of a smaller one");
 
@@ -66,7 +75,7 @@ static_assert(SLICE_SIZE < 1 << LINK_PLACE_BITS, "so does that of a smaller one"
 #define REMOTE_LIST(remote) LINK_AT(REMOTE_COUNT(remote), LINK_PLACE(remote) & REMOTE_LIST_BITS)
 #define REMOTE_OWNED_BY(id, wake) ((uint64_t)(id) << REMOTE_ID_SHIFT | (uint64_t)(wake) << REMOTE_WAKE_SHIFT)
 
-/* Encode and decode are inverse odd numbers. Set once, before the first block; the region's heap would carry its own. */
+/* Encode and decode are inverse odd numbers, encode one of LINK_KEY_BITS. Set once, before the first block; the region's heap would carry its own. */
 struct link_key {
     uint64_t encode, decode;
 };
@@ -89,11 +98,14 @@ INLINE void *slab_pop(struct slice *slab)
     return block;
 }
 
-/* True if the first word of the block being freed says that it may be free already. */
-INLINE bool slab_double_free_candidate(const void *block)
+/* Is the first word of the block a link? */
+INLINE bool link_is_at(const void *block, const struct link_key *key)
 {
-    return *(const block_word *)block * process_key.decode > LINK_LOWEST;
+    return unlikely(((const unsigned char *)block)[7] == 0xff) && *(const block_word *)block * key->decode > LINK_LOWEST;
 }
+
+/* True if the first word of the block being freed says that it may be free already. */
+INLINE bool slab_double_free_candidate(const void *block) { return link_is_at(block, &process_key); }
 
 /* True if `offset` is that of a formed block, and no page of the slab is purged. */
 INLINE bool slab_is_block(const struct slice *slab, uintptr_t offset)

@@ -247,6 +247,25 @@ Test(slab, keys_are_inverse)
     }
 }
 
+/* Every link has a code that is one at sight, and no change of up to three neighbouring bytes makes another of it. */
+Test(slab, codes_of_links)
+{
+    struct random random = random_begin();
+    for (int i = 0; i < 10000; i++) {
+        struct link_key key;
+        link_key_init(&key, i == 0 ? 0 : i == 1 ? ~0ull : random_next(&random));
+        uint64_t links[] = {LINK_EMPTY, LINK_AT((1 << 13) - 2, 0), LINK_LOWEST | random_next(&random)};
+        for (size_t j = 0; j < sizeof links / sizeof *links; j++) {
+            uint64_t code = links[j] * key.encode;
+            check(link_is_at(&code, &key) && code * key.decode == links[j]);
+            uint64_t changed = code ^ (random_next(&random) & 0xffffff) << 8 * (random_next(&random) % 8);
+            check(changed == code || !link_is_at(&changed, &key));
+        }
+        uint64_t other = random_next(&random) >> 8; /* whose last byte is not all ones */
+        check(!link_is_at(&other, &key));
+    }
+}
+
 /* Frees `count` blocks of a new slab of 64-byte blocks; blocks[count - 1] is the first of the list. */
 static struct slice *slab_with_list(void **blocks, size_t count, bool remotely)
 {

@@ -239,6 +239,8 @@ static void slab_reconsider(struct arena *arena, struct slice *slab, bool draine
                 partial_remove(arena, slab);
             else
                 list_remove(&arena->waiting[slab->size_class], slab);
+            if (arena->slabs[slab->size_class] != 0)
+                arena->slabs[slab->size_class]--;
             slab_destroy(slab);
             return;
         }
@@ -305,6 +307,16 @@ static void arena_wake(struct arena *arena, struct slice *slab)
 
 /* ---- refill ---- */
 
+/* Pages that are formed at once in a class's next slab: so few that no more is formed in vain than a sixteenth of what
+   the class has. Of larger blocks forming touches but a page each, and that can wait. */
+static size_t arena_stride(const struct arena *arena, unsigned class)
+{
+    enum { SHARE = 16 };
+    const struct size_class *row = &size_classes[class];
+    size_t pages = row->block_size <= os_page_size ? row->slices * SLICE_SIZE / os_page_size : 1;
+    return min_size(pages * arena->slabs[class] / SHARE, pages);
+}
+
 static struct slice *slab_new(struct arena *arena, unsigned class)
 {
     size_t guard = hardened_has(HARDENED_GUARD);
@@ -312,8 +324,11 @@ static struct slice *slab_new(struct arena *arena, unsigned class)
         .slices = size_classes[class].slices + guard, .alignment = 1, .many = true, .grow = true};
     bool zero;
     struct slice *head = region_take(&request, &zero);
-    if (head)
-        slab_create(head, class, arena, arena->id, zero);
+    if (!head)
+        return NULL;
+    slab_create(head, class, arena_stride(arena, class), arena, arena->id, zero);
+    if (arena->slabs[class] != UINT16_MAX)
+        arena->slabs[class]++;
     return head;
 }
 

@@ -43,6 +43,7 @@ struct arena {
     struct slice *open[CLASS_COUNT];                /* slab_none if none. Changed by arena_set_open */
     struct slice *partial[CLASS_COUNT];
     struct slice *waiting[CLASS_COUNT];
+    uint16_t slabs[CLASS_COUNT];  /* made for the class, less those that were destroyed: roughly what it has */
     uint8_t borrows[CLASS_COUNT]; /* times a class was refilled from its lender's slab */
     struct regret regret;         /* in bytes: by how much purging its slabs was too eager */
     size_t idle;                  /* bytes freed in its partial slabs since those were last looked at */

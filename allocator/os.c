@@ -106,6 +106,18 @@ static uintptr_t os_remap(uintptr_t address, size_t old_size, size_t new_size)
     return p == MAP_FAILED ? 0 : (uintptr_t)p;
 }
 
+static void os_populate(uintptr_t address, size_t size)
+{
+    enum { ADVICE_POPULATE_WRITE = 23 }; /* not in the headers of older libcs */
+    static _Atomic bool refused;
+    if (load_relaxed(refused))
+        return;
+    int saved_errno = errno;
+    if (madvise((void *)address, size, ADVICE_POPULATE_WRITE) != 0)
+        store_relaxed(refused, errno == EINVAL || errno == EPERM || errno == ENOSYS);
+    errno = saved_errno;
+}
+
 static bool os_discard(uintptr_t address, size_t size)
 {
     int saved_errno = errno;

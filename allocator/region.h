@@ -82,6 +82,7 @@ struct slice {
     uint32_t tail;          /* in the last slice of a free run: its length. Region lock */
     uint16_t noted_free;    /* slab: free blocks that are noted as idle. Owner, or orphan lock */
     uint16_t looked_free;   /* slab: free blocks that the last look for idle pages left. Owner */
+    uint8_t stride;         /* slab: pages that are formed at once, at least. Owner */
     bool purged;            /* slab: has unformed pages that were formed once. Owner */
     bool sparse;            /* slab: partial, and less than half of it live. Owner, or orphan lock */
     uint8_t region;         /* index of its region. Set when the slice is opened */

@@ -27,7 +27,8 @@ static bool slab_guard(const struct slice *slab)
     return run_length(slab) << SLICE_SHIFT > bytes && os_guard(slab_start(slab) + bytes, SLICE_SIZE);
 }
 
-static void slab_create(struct slice *head, unsigned class, struct arena *owner, uint32_t owner_id, bool zero)
+static void slab_create(struct slice *head, unsigned class, size_t stride, struct arena *owner, uint32_t owner_id,
+                        bool zero)
 {
     const struct size_class *row = &size_classes[class];
     head->origin = slice_address(region_of_slice(head), head) - BLOCK_ALIGNMENT;
@@ -36,6 +37,7 @@ static void slab_create(struct slice *head, unsigned class, struct arena *owner,
     head->reciprocal = row->reciprocal;
     store_relaxed(head->limit, 0);
     head->size_class = (uint8_t)class;
+    head->stride = (uint8_t)stride;
     head->state = SLAB_OPEN;
     store_relaxed(head->formed, 0);
     head->clean = ~0ull >> (64 - slab_pages(head));
@@ -96,9 +98,9 @@ static void slab_destroy(struct slice *slab)
 }
 
 /* ---- forming ----
-   A block belongs to the page in which it starts. A slab's first pages are formed one at a time, so that a class
-   which is hardly used stays small; the more of it is in use, the more pages are formed at once. A page in which no
-   block starts goes with the block that covers it. */
+   A block belongs to the page in which it starts. The first pages of a class's first slabs are formed one at a time, so
+   that a class which is hardly used stays small; the more of the slab is in use, and the more slabs there are, the more
+   pages are formed at once. A page in which no block starts goes with the block that covers it. */
 
 /* Number of the first block that starts at or above the page. */
 static size_t page_first_block(const struct slice *slab, size_t page)
@@ -119,7 +121,7 @@ static bool slab_block_is_unformed(const struct slice *slab, size_t number)
     return load_relaxed(slab->unformed) >> block_first_page(slab, number) & 1;
 }
 
-enum { FORM_DIRTY_LEAST = 16, FORM_RANDOM_LEAST = 8, FORM_RANDOM_MAX = 512 };
+enum { FORM_POPULATE_LEAST = 4, FORM_DIRTY_LEAST = 16, FORM_RANDOM_LEAST = 8, FORM_RANDOM_MAX = 512 };
 
 /* Puts the blocks [first, end), at most FORM_RANDOM_MAX, on the free list `head` in random order; the list that comes
    of it. */
@@ -170,6 +172,8 @@ static bool slab_form(struct slice *slab, bool *clean)
         return false;
     size_t page = (size_t)__builtin_ctzll(unformed);
     size_t batch = 1 + slab->formed * size / os_page_size / 4;
+    if (!slab->purged)
+        batch = max_size(batch, slab->stride);
     if (!(slab->clean >> page & 1) && !slab->purged) /* was another run's a moment ago, and is resident */
         batch = max_size(batch, FORM_DIRTY_LEAST * size / os_page_size);
     if (unlikely(slab->features & HARDENED_RANDOM)) /* a page at a time, but not less than makes an order */
@@ -181,6 +185,9 @@ static bool slab_form(struct slice *slab, bool *clean)
     size_t first_block = page_first_block(slab, page);
     size_t end_block = max_size(page_first_block(slab, last), first_block + 1);
     uint64_t pages = page_mask(page, block_first_page(slab, end_block));
+    /* Fresh pages, and linking will write to each. */
+    if (last - page >= FORM_POPULATE_LEAST && size <= os_page_size && (slab->clean & pages) == pages)
+        os_populate(slab_start(slab) + page * os_page_size, (last - page) * os_page_size);
     if (unlikely(slab->features & HARDENED_ZERO) && (slab->clean & pages) != pages)
         memset((void *)(slab_start(slab) + first_block * size), 0, (end_block - first_block) * size);
     uint64_t head = slab_link(slab, first_block, end_block);

@@ -142,8 +142,9 @@ INLINE uint64_t slab_free_count(const struct slice *slab) { return LINK_COUNT(lo
 INLINE const struct size_class *slab_class(const struct slice *slab) { return &size_classes[slab->size_class]; }
 
 /* Makes the detached run of `head` a slab of `class`, owned by `owner`, nothing formed. A slice more than the class
-   needs becomes a guard. */
-static void slab_create(struct slice *head, unsigned class, struct arena *owner, uint32_t owner_id, bool zero);
+   needs becomes a guard. `stride`: pages that are to be formed at once, at least. */
+static void slab_create(struct slice *head, unsigned class, size_t stride, struct arena *owner, uint32_t owner_id,
+                        bool zero);
 /* Ends a slab of which no block is live, and releases its run. Owner. */
 static void slab_destroy(struct slice *slab);
 /* Forms the blocks of some more pages and puts them on the free list, in address order, or in none (HARDENED_RANDOM).

@@ -28,7 +28,7 @@ static struct slice *slab_begin(unsigned class)
     bool zero = false;
     struct slice *slab = region_take(&request, &zero);
     check(slab);
-    slab_create(slab, class, OWNER, OWNER_ID, zero);
+    slab_create(slab, class, 1, OWNER, OWNER_ID, zero);
     check(slab_valid(slab));
     return slab;
 }
@@ -230,7 +230,7 @@ Test(slab, clean_is_zero)
     struct run_request request = {.slices = 1, .alignment = 1, .grow = true};
     bool zero;
     struct slice *run = region_take(&request, &zero);
-    slab_create(run, class_of(1024), OWNER, OWNER_ID, false);
+    slab_create(run, class_of(1024), 1, OWNER, OWNER_ID, false);
     block = slab_next_block(run, &clean);
     check(block && !clean);
 }

@@ -342,15 +342,15 @@ static size_t region_regret(struct region *region)
     return regret_now(&region->regret, max_size(region_live(region), BUDGET_FLOOR_SLICES));
 }
 
-/* Free slices at the top that are trimmed. Region lock. */
-static size_t trim_threshold_now(struct region *region)
+/* Is so much free at the top that it is trimmed? Region lock. */
+static bool top_is_due(struct region *region)
 {
-    size_t threshold = load_relaxed(region_policy.trim_threshold) >> SLICE_SHIFT;
+    size_t top = region_top_locked(region), threshold = load_relaxed(region_policy.trim_threshold) >> SLICE_SHIFT;
     if (region_policy.trim_explicit)
-        return threshold;
+        return top >= max_size(threshold, 1);
     /* More than the pad beyond it, so that growth by the pad is not trimmed at once. */
     threshold += max_size(region_policy.many_pad, region_policy.top_pad) >> SLICE_SHIFT;
-    return max_size(threshold, region_live(region) / BUDGET_SHARE + region_regret(region));
+    return top >= max_size(threshold, 1) && top >= region_live(region) / BUDGET_SHARE + region_regret(region);
 }
 
 /* Lowers the break, if it is still where we left it, to `pad` bytes above the last live slice. Break lock. */
@@ -458,6 +458,26 @@ static size_t purge_budget(struct region *region)
     return max_size(budget_floor(), region_live(region) / BUDGET_SHARE) + region_regret(region);
 }
 
+/* What is kept of it once it was crossed. */
+static size_t budget_rest(size_t budget) { return budget - budget / 4; }
+
+static bool budget_is_crossed(const struct region *region, size_t budget)
+{
+    return region->dirty_slices > (region->purging ? budget_rest(budget) : budget);
+}
+
+/* The number of dirty slices to purge down to; SIZE_MAX: nothing is to be purged. Region lock. */
+static size_t purge_due(struct region *region)
+{
+    if (likely(!budget_is_crossed(region, budget_floor()))) { /* so that most releases need not ask for the rest */
+        region->purging = false;
+        return SIZE_MAX;
+    }
+    size_t budget = purge_budget(region);
+    region->purging = budget_is_crossed(region, budget);
+    return region->purging && region->detached == 0 ? budget_rest(budget) : SIZE_MAX;
+}
+
 static bool unprompted_return(void)
 {
     return load_relaxed(region_policy.trim_threshold) != SIZE_MAX && !load_relaxed(memory_locked);
@@ -479,11 +499,8 @@ static struct region_due region_due(struct region *region)
     struct region_due due = {.trim = false, .keep = SIZE_MAX};
     if (!unprompted_return())
         return due;
-    due.trim = region->is_break && region_top_locked(region) >= max_size(trim_threshold_now(region), 1);
-    size_t budget = purge_budget(region), keep = budget - budget / 4;
-    region->purging = region->dirty_slices > (region->purging ? keep : budget);
-    if (region->purging && region->detached == 0)
-        due.keep = keep;
+    due.trim = region->is_break && top_is_due(region);
+    due.keep = purge_due(region);
     return due;
 }
 

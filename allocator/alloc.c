@@ -23,10 +23,22 @@ COLD void *heap_take(size_t alignment, size_t size, enum contents *contents)
 
 /* ---- runs: medium blocks ---- */
 
+static void *medium_address(const struct slice *head)
+{
+    return (void *)slice_address(region_of_slice(head), head);
+}
+
+/* The thread's arena, for what it keeps of runs; NULL if it has none for good. */
+static struct arena *medium_arena(void)
+{
+    thread_leave(thread_enter());
+    return thread_home;
+}
+
 static void *medium_take(const struct run_request *request, size_t size, enum contents *contents)
 {
     bool zero;
-    struct slice *head = region_take(request, &zero);
+    struct slice *head = arena_take_run(thread_home, request, &zero);
     if (!head)
         return NULL;
     head->features = load_relaxed(hardened_features);
@@ -34,7 +46,19 @@ static void *medium_take(const struct run_request *request, size_t size, enum co
         hardened_medium_begin(head, size);
     run_publish(head, RUN_MEDIUM);
     *contents = zero ? CONTENTS_ZERO : CONTENTS_UNKNOWN;
-    return (void *)slice_address(region_of_slice(head), head);
+    return medium_address(head);
+}
+
+/* A run that the thread keeps, for requests that have not come by the fast path; else notes that such are asked for. */
+static void *medium_find(size_t slices)
+{
+    struct arena *arena = load_relaxed(hardened_features) == 0 ? medium_arena() : NULL;
+    if (!arena)
+        return NULL;
+    struct slice *head = medium_reuse(&arena->medium, slices);
+    if (!head)
+        medium_miss(&arena->medium, slices, arena_count());
+    return head ? medium_address(head) : NULL;
 }
 
 /* The size that glibc's malloc would be asked for: its memalign wants the alignment and a smallest block more. More than
@@ -64,10 +88,14 @@ SLOW void *large_allocate(size_t alignment, size_t size, enum contents *contents
         return NULL;
     struct run_request request = {.slices = hardened_slices(max_size(size, 1)),
                                   .alignment = alignment > SLICE_SIZE ? alignment >> SLICE_SHIFT : 1};
+    void *p = request.slices <= MEDIUM_LONGEST && request.alignment == 1 ? medium_find(request.slices) : NULL;
+    *contents = CONTENTS_UNKNOWN;
+    if (p)
+        return p;
     bool wants_mapping = reaches_threshold(reach);
     request.spare_top = wants_mapping;
     request.grow = !wants_mapping;
-    void *p = medium_take(&request, size, contents);
+    p = medium_take(&request, size, contents);
     if (!p && wants_mapping) {
         p = mapping_allocate(alignment, size);
         if (p) {
@@ -80,6 +108,10 @@ SLOW void *large_allocate(size_t alignment, size_t size, enum contents *contents
     } else if (!p) {
         p = mapping_allocate(alignment, size);
         *contents = CONTENTS_ZERO;
+    }
+    if (unlikely(!p)) { /* out of memory: what other threads keep */
+        arenas_flush_medium(true);
+        p = medium_take(&request, size, contents);
     }
     return p;
 }
@@ -130,6 +162,10 @@ static void *small_find(struct arena *arena, unsigned class, size_t alignment, s
         *clean = (p = small_map(arena, class, alignment, size)) != NULL;
     if (!p)
         p = arena_refill(arena, class, clean);
+    if (unlikely(!p)) {
+        arenas_flush_medium(true);
+        p = arena_refill(arena, class, clean);
+    }
     if (unlikely(!p) && (p = arena_scrape(arena, class, alignment, clean)))
         store_relaxed(sizes_loose, true);
     return p;
@@ -226,8 +262,15 @@ SLOW void *allocate_slow(size_t size)
 
 SLOW void *allocate_larger_slow(size_t size)
 {
-    void *p = size <= CLASS_MAX ? pop_unsampled(class_of(size)) : NULL;
+    void *p = pop_unsampled(class_of(size));
     return p ? p : allocate_slow(size);
+}
+
+/* A medium block: one whose run the thread keeps. */
+SLOW void *allocate_medium(size_t size)
+{
+    struct slice *head = medium_reuse(&thread_supply->medium, slices_for(size));
+    return likely(head != NULL) ? medium_address(head) : allocate_usual(size);
 }
 
 /* What the fast path has no block for. While sampling sends all here, most go on as if on the fast path. Apart from the
@@ -235,7 +278,9 @@ SLOW void *allocate_larger_slow(size_t size)
 SLOW void *allocate_more(size_t size)
 {
     if (size > STEPS_MAX) {
-        void *p = size <= CLASS_MAX ? slab_pop(thread_supply->open[class_of(size)]) : NULL;
+        if (unlikely(size > CLASS_MAX))
+            return size <= MEDIUM_LONGEST * SLICE_SIZE ? allocate_medium(size) : allocate_usual(size);
+        void *p = slab_pop(thread_supply->open[class_of(size)]);
         return likely(p != NULL) ? p : allocate_larger_slow(size);
     }
     void *p = is_unsampled() ? slab_pop(thread_sample.supply->open_by_step[(size + 15) / 16]) : NULL;
@@ -351,7 +396,8 @@ static struct block block_look_up(const void *p)
     case RUN_MEDIUM: block.kind = (uintptr_t)p == slice_address(region, slice) ? BLOCK_MEDIUM : BLOCK_INTERIOR; break;
     case RUN_FREE:
     case RUN_PURGING:
-    case RUN_DETACHED: block.kind = BLOCK_FREE; break;
+    case RUN_DETACHED:
+    case RUN_CACHED: block.kind = BLOCK_FREE; break;
     case RUN_FOREIGN: block.kind = BLOCK_FOREIGN; break;
     case RUN_INSIDE: /* of a free run: perhaps the start of one that joined its neighbour */
         block.kind = region_is_free(region, slice) ? BLOCK_FREE : BLOCK_INTERIOR;
@@ -477,8 +523,13 @@ SLOW void release_usual(void *p)
     case BLOCK_MEDIUM:
         if (unlikely(byte != 0))
             memset(p, byte, block_usable_size(block, p));
-        if (likely(block.slice->features == 0) || hardened_medium_end(block.slice))
-            region_release(block.slice);
+        if (unlikely(block.slice->features != 0)) {
+            if (hardened_medium_end(block.slice))
+                region_release(block.slice);
+        } else if (!medium_keep(&thread_arena->medium, block.slice) &&
+                   !region_release_if(block.slice, RUN_WORD(RUN_MEDIUM, run_length(block.slice)))) {
+            block_refuse(BLOCK_FREE, p, NULL); /* another thread was faster */
+        }
         break;
     case BLOCK_MAPPING:
         if (!mapping_release(p, &trim_threshold))
@@ -516,8 +567,16 @@ INLINE void release_any(void *p)
         release_usual(p);
 }
 
-/* The slow path's first door: a plain block that starts in a further slice of its slab, or of another thread's slab. (A
-   thread that must look at everything that it frees has arena_none, whose id is 0.) */
+/* Is it a medium block whose run the thread keeps from now on? `sized` as above. */
+INLINE bool release_is_kept(struct slice *head, const void *p, bool sized, size_t size)
+{
+    return (uintptr_t)p % SLICE_SIZE == 0 && head->features == 0 &&
+           (!sized || size <= run_length(head) << SLICE_SHIFT) && medium_keep(&thread_arena->medium, head);
+}
+
+/* The slow path's first door: a plain block that starts in a further slice of its slab, or of another thread's slab, or
+   a medium block that the thread keeps. (A thread that must look at everything that it frees has arena_none, whose id
+   is 0.) */
 INLINE bool release_elsewhere(void *p, bool sized, size_t size)
 {
     const struct region *region = &regions[0];
@@ -526,8 +585,11 @@ INLINE bool release_elsewhere(void *p, bool sized, size_t size)
     if (index >= load_folded(region->count) || arena->id == 0)
         return false;
     struct slice *slab = slab_at(region, p);
+    enum run_kind kind = run_kind(slab);
+    if (kind != RUN_SLAB)
+        return kind == RUN_MEDIUM && release_is_kept(slab, p, sized, size);
     uintptr_t offset = (uintptr_t)p - slab_start(slab);
-    if (run_kind(slab) != RUN_SLAB || !block_is_plain(slab, p, offset, sized, size))
+    if ((sized && size > CLASS_MAX) || !block_is_plain(slab, p, offset, sized, size))
         return false;
     if (load_relaxed(slab->owner) != arena)
         return slab->features == 0 && arena->orders_seen == load_relaxed(thread_orders) &&
@@ -606,7 +668,7 @@ INLINE void alloc_release_sized(void *p, size_t size)
     if (likely(size <= CLASS_MAX))
         release_inline(p, true, size);
     else
-        release_sized_any(p, BLOCK_ALIGNMENT, size);
+        release_sized_slow(p, size);
 }
 
 static void alloc_release_aligned_sized(void *p, size_t alignment, size_t size)
@@ -658,7 +720,7 @@ static void *alloc_resize(void *p, size_t size)
             if (large && hardened_medium_resize(block.slice, size))
                 return p;
         } else if (large && (slices_for(size) == run_length(block.slice) ||
-                             region_resize(block.slice, slices_for(size)))) {
+                             medium_resize(block.slice, slices_for(size)))) {
             return p;
         }
         break;

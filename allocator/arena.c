@@ -302,6 +302,7 @@ static void arena_wake(struct arena *arena, struct slice *slab)
     slab_reconsider(arena, slab, false); /* first: draining may destroy this very slab */
     if (unlikely(load_relaxed(arena->pending) != NULL))
         arena_drain(arena);
+    medium_age(&arena->medium);
     arena_purge(arena);
 }
 
@@ -323,7 +324,7 @@ static struct slice *slab_new(struct arena *arena, unsigned class)
     struct run_request request = {
         .slices = size_classes[class].slices + guard, .alignment = 1, .many = true, .grow = true};
     bool zero;
-    struct slice *head = region_take(&request, &zero);
+    struct slice *head = arena_take_run(arena, &request, &zero);
     if (!head)
         return NULL;
     slab_create(head, class, arena_stride(arena, class), arena, arena->id, zero);
@@ -510,6 +511,7 @@ static void arena_release_foreign(struct arena *arena, struct slice *slab, void 
 static bool arena_trim(struct arena *arena)
 {
     bool any = false;
+    medium_flush(&arena->medium);
     arena_drain(arena);
     for (unsigned class = 0; class < CLASS_COUNT; class ++) {
         struct slice *slab = arena->open[class], *next;
@@ -564,5 +566,5 @@ VALIDITY bool arena_valid(struct arena *arena)
     for (size_t step = 0; step <= STEPS_MAX / 16; step++)
         if (arena->open_by_step[step] != arena->open[class_of(step * 16)])
             return false;
-    return true;
+    return medium_valid(&arena->medium);
 }

@@ -32,6 +32,7 @@
 #ifndef BRIM_ARENA_H
 #define BRIM_ARENA_H
 
+#include "medium.h"
 #include "slab.h"
 
 enum arena_state { ARENA_IDLE, ARENA_ACTIVE, ARENA_DEAD };
@@ -50,6 +51,7 @@ struct arena {
     size_t idle_spared;           /* of it, what the last look left alone */
     struct slice *purge_slab;     /* partial slab that is looked at next; NULL: the first of the class purge_next */
     unsigned purge_next;          /* CLASS_COUNT: there is none */
+    struct medium_cache medium;   /* runs of medium blocks that its thread has freed */
     uint32_t orders_seen;         /* see thread_orders */
     uint32_t id;                  /* 1 or more; constant */
     struct arena *idle_next;      /* arenas' lock */
@@ -90,6 +92,10 @@ static size_t arena_purge_orphans(struct arena *arena, size_t most);
 /* From now on the slabs that the arena has are nobody's, and stay in no list: neither they nor their free blocks are
    used again. Its thread only. */
 RARE void arena_abandon(struct arena *arena);
+/* region_take for the arena's thread (NULL: it has none): medium runs that it keeps go back before the heap grows. */
+static struct slice *arena_take_run(struct arena *arena, const struct run_request *request, bool *zero);
+/* Medium runs that arenas keep go back: all arenas', else those of threads that a forked child does not have. */
+RARE void arenas_flush_medium(bool all);
 static struct arena *arena_by_id(uint32_t id);
 /* Memory for good, zero; NULL if there is none. */
 COLD void *arena_metadata(size_t bytes);

@@ -125,6 +125,7 @@ static void slab_leave(struct arena *arena, struct slice *slab)
 
 RARE void arena_abandon(struct arena *arena)
 {
+    medium_flush(&arena->medium);
     arena_drain(arena);
     for (unsigned class = 0; class < CLASS_COUNT; class ++) {
         struct slice *lists[3] = {arena->open[class], arena->partial[class], arena->waiting[class]}, *next;
@@ -160,6 +161,7 @@ static size_t arena_purge_orphans(struct arena *arena, size_t most)
 
 static void arena_retire(struct arena *arena)
 {
+    medium_flush(&arena->medium);
     do {
         arena_drain(arena);
         for (unsigned class = 0; class < CLASS_COUNT; class ++) {
@@ -191,6 +193,41 @@ static void arena_retire(struct arena *arena)
             !atomic_compare_exchange_strong(&arena->state, &idle, ARENA_ACTIVE))
             return;
     } while (true);
+}
+
+/* ---- runs ---- */
+
+/* In a forked child: there are dead arenas that may keep runs. */
+static _Atomic bool dead_keep_medium;
+
+RARE void arenas_flush_medium(bool all)
+{
+    store_relaxed(dead_keep_medium, false);
+    for (uint32_t id = arena_count(); id > 0; id--) {
+        const struct arena *arena = arena_by_id(id);
+        if (all || load_relaxed(arena->state) == ARENA_DEAD)
+            medium_take_away(&arena->medium);
+    }
+}
+
+SLOW struct slice *take_run_or_flush(struct arena *arena, const struct run_request *request, bool *zero)
+{
+    struct run_request there = *request;
+    there.grow = false;
+    struct slice *head = region_take(&there, zero);
+    if (head)
+        return head;
+    if (arena)
+        medium_flush(&arena->medium);
+    if (load_relaxed(dead_keep_medium))
+        arenas_flush_medium(false);
+    return region_take(request, zero);
+}
+
+static struct slice *arena_take_run(struct arena *arena, const struct run_request *request, bool *zero)
+{
+    bool kept = (arena && arena->medium.count != 0) || load_relaxed(dead_keep_medium);
+    return unlikely(kept) ? take_run_or_flush(arena, request, zero) : region_take(request, zero);
 }
 
 /* ---- fork ---- */
@@ -241,6 +278,7 @@ RARE void arena_after_fork(struct arena *mine)
             arenas_have_died = true;
         }
     }
+    store_relaxed(dead_keep_medium, arenas_have_died);
     /* What the dead ones had noted is nobody's to give. */
     store_relaxed(idle_total, (mine ? mine->idle : 0) + load_relaxed(orphans.idle));
     if (broken) {

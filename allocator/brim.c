@@ -16,6 +16,7 @@
 #include "region.c"
 #include "region_memory.c"
 #include "slab.c"
+#include "medium.c"
 #include "mapping.c"
 #include "arena.c"
 #include "arena_registry.c"

@@ -148,8 +148,9 @@ static size_t free_run_before(const struct region *region, size_t index)
     return is_free ? tail : 0;
 }
 
-/* Makes [index, index + length), a run of its own with so many dirty slices, free, and one with its free neighbours. */
-static void free_run_join(struct region *region, size_t index, size_t length, size_t dirty)
+/* Makes [index, index + length), a run of its own with so many dirty slices, free, and one with its free neighbours,
+   which begins at what it returns. */
+static size_t free_run_join(struct region *region, size_t index, size_t length, size_t dirty)
 {
     size_t first = index, joined = length, next = index + length;
     if (next < load_relaxed(region->count) && run_kind(&region->map[next]) == RUN_FREE) {
@@ -171,6 +172,7 @@ static void free_run_join(struct region *region, size_t index, size_t length, si
     if (next != index)
         store_release(region->map[next].run, RUN_WORD(RUN_INSIDE, 0));
     free_run_insert(region, first, joined, dirty);
+    return first;
 }
 
 /* Cuts the free run [index, index + length) down to [at, at + taken), which becomes RUN_DETACHED; what is left on
@@ -300,17 +302,48 @@ static struct slice *region_take(const struct run_request *request, bool *zero)
 
 /* ---- releasing ---- */
 
-static void region_release(struct slice *head)
+/* Frees a run if its word is this. Where the free run begins that it is in then; SIZE_MAX: it is another. Region lock,
+   so that a forked child without this thread finds a detached run that is nobody's. */
+static size_t run_free(struct region *region, struct slice *head, uint64_t word)
+{
+    size_t length = word >> 8;
+    bool done = (word & 0xff) != RUN_CACHED /* others take it without the lock */
+                    ? load_relaxed(head->run) == word
+                    : atomic_compare_exchange_strong_explicit(&head->run, &word, RUN_WORD(RUN_DETACHED, length),
+                                                              memory_order_acq_rel, memory_order_relaxed);
+    return done ? free_run_join(region, slice_index(region, head), length, length) : SIZE_MAX;
+}
+
+/* What threads keep behind a long free run goes, or it might be all that is between that and the top. Region lock. */
+static void kept_runs_yield(struct region *region, size_t index)
+{
+    enum { LONG = 16 };
+    size_t next;
+    while (run_length(&region->map[index]) >= LONG &&
+           (next = index + run_length(&region->map[index])) < load_relaxed(region->count)) {
+        uint64_t word = load_relaxed(region->map[next].run);
+        if ((word & 0xff) != RUN_CACHED || run_free(region, &region->map[next], word) == SIZE_MAX)
+            break;
+    }
+}
+
+static bool region_release_if(struct slice *head, uint64_t word)
 {
     struct region *region = region_of_slice(head);
+    struct region_due due = {.trim = false, .keep = SIZE_MAX};
     lock_acquire(&region->lock);
-    size_t length = run_length(head);
-    free_run_join(region, slice_index(region, head), length, length);
-    run_in_hand = false;
-    struct region_due due = region_due(region);
+    size_t index = run_free(region, head, word);
+    if (index != SIZE_MAX) {
+        run_in_hand = false;
+        kept_runs_yield(region, index);
+        due = region_due(region);
+    }
     lock_release(&region->lock);
     region_return_memory(region, due);
+    return index != SIZE_MAX;
 }
+
+static void region_release(struct slice *head) { region_release_if(head, load_relaxed(head->run)); }
 
 static bool region_resize(struct slice *head, size_t slices)
 {
@@ -454,7 +487,7 @@ VALIDITY bool region_valid(struct region *region)
             while (in_bin != NO_SLICE && in_bin != i)
                 in_bin = region->map[in_bin].bin_next;
             valid = valid && in_bin == i;
-        } else if (kind == RUN_SLAB || kind == RUN_MEDIUM) {
+        } else if (kind == RUN_SLAB || kind == RUN_MEDIUM || kind == RUN_CACHED) {
             valid = valid && dirty_count(region, i, length) == length;
         }
         was_free = kind == RUN_FREE;

@@ -37,7 +37,8 @@ enum run_kind {
     RUN_DETACHED, /* being handed out or taken back: in nobody's list */
     RUN_PURGING,  /* free, but in nobody's list: its pages are being given back */
     RUN_SLAB,
-    RUN_MEDIUM
+    RUN_MEDIUM,
+    RUN_CACHED /* of a freed medium block that a thread keeps: see medium.h */
 };
 
 /* Where an owned slab is kept; see slab.h for the transitions. */
@@ -59,7 +60,8 @@ struct slice {
     _Atomic uint16_t formed; /* blocks formed: free, remote or live. Owner; statistics read it, stale is harmless */
     uint8_t size_class;    /* set with origin */
     uint8_t state;         /* enum slab_state. Owner */
-    _Atomic uint64_t run;  /* enum run_kind, length in slices << 8: the truth. Region lock to change */
+    _Atomic uint64_t run;  /* enum run_kind, length in slices << 8: the truth. Region lock to change, but for RUN_MEDIUM
+                              and RUN_CACHED of one length, which change into each other */
 
     alignas(CACHE_LINE) _Atomic uint64_t remote; /* owner's id, blocks that others freed: see slab.h */
     struct slice *pending_next;                  /* in the owner's pending stack. Who holds REMOTE_PENDING */
@@ -181,6 +183,8 @@ INLINE void run_publish(struct slice *head, enum run_kind kind)
 }
 /* Frees a run: RUN_SLAB (whose owner and back fields the caller has reset) or RUN_MEDIUM. May trim and purge. */
 static void region_release(struct slice *head);
+/* The same, unless its word is no longer `word`, as another thread was faster: then false. */
+static bool region_release_if(struct slice *head, uint64_t word);
 /* Grows or shrinks a RUN_MEDIUM in place to `slices`; false if the neighbour is not free or too small. */
 static bool region_resize(struct slice *head, size_t slices);
 /* Is the slice part of a free run? Walks the region; takes its lock. For the diagnosis of a program's bug. */

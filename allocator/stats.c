@@ -62,6 +62,7 @@ RARE void region_statistics(struct region *region, struct region_statistics *out
             out->medium++;
             out->medium_bytes += length << SLICE_SHIFT;
             break;
+        case RUN_CACHED: out->dirty_bytes += length << SLICE_SHIFT; __attribute__((fallthrough));
         case RUN_FREE:
         case RUN_PURGING:
         case RUN_DETACHED:
@@ -75,7 +76,7 @@ RARE void region_statistics(struct region *region, struct region_statistics *out
     }
     out->system = region->system;
     out->system_peak = region->system_peak;
-    out->dirty_bytes = region->dirty_slices << SLICE_SHIFT;
+    out->dirty_bytes += region->dirty_slices << SLICE_SHIFT;
     out->returned = region->discarded;
     if (count != 0) {
         uintptr_t whole = region->base + (count << SLICE_SHIFT);

@@ -141,6 +141,7 @@ static bool thread_trim(void)
     thread_order(ORDER_TRIM);
     arena->orders_seen += ORDER_TRIM;
     bool any = arena_trim(arena);
+    arenas_flush_medium(true);
     any |= arena_purge_orphans(arena, SIZE_MAX) != 0;
     thread_leave(arena);
     return any;

@@ -50,6 +50,28 @@ Test(mallinfo, fields_add_up)
     expect_fresh(identities);
 }
 
+/* A medium block that was freed is free, though its thread may keep it for the next request. */
+FRESH(medium)
+{
+    enum { SIZE = 100000 };
+    free(malloc(SIZE));
+    struct mallinfo2 before = mallinfo2();
+    void *block = malloc(SIZE);
+    struct mallinfo2 with = mallinfo2();
+    expect_identities(with);
+    check(with.uordblks >= before.uordblks + SIZE && with.uordblks <= before.uordblks + 2 * SIZE);
+    free(block);
+    struct mallinfo2 after = mallinfo2();
+    expect_identities(after);
+    check(after.uordblks == before.uordblks && after.keepcost == before.keepcost);
+    check(malloc(SIZE) == block);
+}
+
+Test(mallinfo, follows_a_medium_block)
+{
+    expect_fresh(medium);
+}
+
 FRESH(heap)
 {
     enum { COUNT = 1000, SIZE = 10000 };

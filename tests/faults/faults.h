@@ -188,6 +188,7 @@ static int door_setspecific(pthread_key_t key, const void *value)
 
 #include "allocator/slab.c"
 
+#include "allocator/medium.c"
 #include "allocator/mapping.c"
 
 #include "allocator/arena.c"

@@ -384,7 +384,8 @@ static void expect_nothing_left(void)
         for (size_t at = 0, length; at < region->count; at += length) {
             struct slice *head = &region->map[at];
             length = run_length(head);
-            expect(run_kind(head) == RUN_FREE || run_kind(head) == RUN_FOREIGN || run_kind(head) == RUN_SLAB);
+            expect(run_kind(head) == RUN_FREE || run_kind(head) == RUN_FOREIGN || run_kind(head) == RUN_SLAB ||
+                   run_kind(head) == RUN_CACHED);
             expect(run_kind(head) != RUN_SLAB ||
                    (slab_valid(head) && slab_free_count(head) + REMOTE_COUNT(head->remote) == head->formed));
         }

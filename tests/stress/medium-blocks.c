@@ -3,7 +3,9 @@
 
    medium-blocks churn   [STEPS]    sizes near thresholds, the dynamic one moving as mappings are freed
    medium-blocks merge   [ROUNDS]   blocks freed in random order must leave one piece that a large one fits in
-   medium-blocks resize  [STEPS]    blocks of the heap that grow and shrink between neighbours */
+   medium-blocks resize  [STEPS]    blocks of the heap that grow and shrink between neighbours
+   medium-blocks threads [STEPS]    threads allocate and free in turn, so that they might keep what they free; some
+                                    blocks are freed by others; one thread has all free memory returned, and forks */
 #include "stress.h"
 
 #define SLOTS 200
@@ -100,6 +102,88 @@ static void run_resize(size_t steps)
     require(in_place > 0 && in_place < grown);
 }
 
+/* ---- threads ---- */
+
+enum { THREADS = 3, PARCELS = 32, RETURNS = 100 };
+
+static struct {
+    pthread_mutex_t lock;
+    struct block block;
+} parcels[PARCELS];
+static size_t thread_steps;
+
+static size_t slices_size(struct random *random)
+{
+    return random_between(random, 33 * KIB, random_below(random, 4) == 0 ? 700 * KIB : 200 * KIB);
+}
+
+/* One block of the same size again and again; now and then another size, or a block for whoever finds it. */
+static void *use_in_turn(void *number)
+{
+    struct random random = random_stream((uintptr_t)number);
+    size_t size = slices_size(&random);
+    struct block small[8] = {{NULL, 0, 0}};
+    for (size_t i = 0; i < thread_steps; i++) {
+        struct block block;
+        block_allocate(&block, size, &random);
+        switch (random_below(&random, 16)) {
+        case 0: size = slices_size(&random); break;
+        case 1: block_resize(&block, slices_size(&random), i); break;
+        case 2: block_step(small, 8, 32 * KIB, &random); break;
+        case 3: {
+            size_t chosen = random_below(&random, PARCELS);
+            pthread_mutex_lock(&parcels[chosen].lock);
+            struct block other = parcels[chosen].block;
+            parcels[chosen].block = block;
+            pthread_mutex_unlock(&parcels[chosen].lock);
+            block = other;
+            break;
+        }
+        }
+        block_free(&block);
+    }
+    blocks_free(small, 8);
+    return NULL;
+}
+
+/* The child has what it inherited, and the runs that other threads kept. */
+static void child_uses_all(void)
+{
+    struct random random = random_stream(99);
+    struct block block;
+    alarm(60);
+    for (size_t i = 0; i < 50; i++) {
+        block_allocate(&block, slices_size(&random), &random);
+        block_free(&block);
+    }
+    block_malloc(&block, 8 * MIB, 1);
+    block_free(&block);
+    _exit(0);
+}
+
+static void run_threads(size_t steps)
+{
+    pthread_t threads[THREADS];
+    thread_steps = steps;
+    for (size_t i = 0; i < PARCELS; i++)
+        require(pthread_mutex_init(&parcels[i].lock, NULL) == 0);
+    for (size_t i = 0; i < THREADS; i++)
+        require(pthread_create(&threads[i], NULL, use_in_turn, (void *)(i + 1)) == 0);
+    for (size_t i = 0; i < RETURNS; i++) {
+        malloc_trim(0);
+        pid_t child = i % 10 == 0 ? fork() : -1;
+        if (child == 0)
+            child_uses_all();
+        int status = 0;
+        require(child < 0 || (waitpid(child, &status, 0) == child && status == 0));
+        usleep(1000);
+    }
+    for (size_t i = 0; i < THREADS; i++)
+        pthread_join(threads[i], NULL);
+    for (size_t i = 0; i < PARCELS; i++)
+        block_free(&parcels[i].block);
+}
+
 int main(int count, char **arguments)
 {
     const char *mode = count > 1 ? arguments[1] : "";
@@ -111,7 +195,9 @@ int main(int count, char **arguments)
         run_merge(argument(count, arguments, 2, 8));
     else if (strcmp(mode, "resize") == 0)
         run_resize(argument(count, arguments, 2, 8000));
+    else if (strcmp(mode, "threads") == 0)
+        run_threads(argument(count, arguments, 2, 4000));
     else
-        fail("usage: medium-blocks churn|merge|resize [NUMBER]");
+        fail("usage: medium-blocks churn|merge|resize|threads [NUMBER]");
     return 0;
 }

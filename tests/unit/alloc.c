@@ -26,6 +26,7 @@
 
 #include "allocator/slab.c"
 
+#include "allocator/medium.c"
 #include "allocator/mapping.c"
 
 #include "allocator/arena.c"
@@ -163,7 +164,7 @@ Test(alloc, reuse_before_mapping)
     for (int i = 0; i < 8; i++)
         alloc_release(p[i]);
     void *large = alloc_allocate(500000);
-    check(kind_of(large) == BLOCK_MEDIUM && large == p[0]);
+    check(kind_of(large) == BLOCK_MEDIUM && large == p[4]); /* the thread keeps what it freed first */
     check(kind_of(alloc_allocate(1000000)) == BLOCK_MAPPING);
     alloc_release(fence);
 }
@@ -565,6 +566,140 @@ Test(alloc, errno_is_kept)
         alloc_release(p);
         check(errno == EXDEV);
     }
+}
+
+/* ---- what a thread keeps of medium blocks ---- */
+
+static void kept_release(void *p)
+{
+    alloc_release(p);
+    check(run_kind(slab_at(region_of(p), p)) == RUN_CACHED);
+}
+
+static size_t runs_of_kind(enum run_kind kind)
+{
+    size_t runs = 0;
+    for (size_t at = 0; at < load_relaxed(regions[0].count); at += run_length(&regions[0].map[at]))
+        runs += run_kind(&regions[0].map[at]) == kind;
+    return runs;
+}
+
+/* Whatever asks for so much gets the run that was freed last. */
+Test(alloc, medium_blocks_come_back)
+{
+    char *p = alloc_allocate(100000);
+    memset(p, 1, 100000);
+    kept_release(p);
+    check(alloc_allocate(70000) == p && kind_of(p) == BLOCK_MEDIUM && alloc_usable_size(p) == 2 * SLICE_SIZE);
+    kept_release(p);
+    check(alloc_allocate_zeroed(2 * SLICE_SIZE) == p && is_byte(p, 2 * SLICE_SIZE, 0));
+    kept_release(p);
+    check(alloc_aligned(SLICE_SIZE, 100000) == p);
+    alloc_release_sized(p, 100000);
+    check(kind_of(p) == BLOCK_FREE && kind_of(p + 16) == BLOCK_FREE && kind_of(p + SLICE_SIZE) == BLOCK_INTERIOR);
+    check(alloc_owns(p));
+    arenas_check();
+}
+
+Test(alloc, medium_blocks_freed_twice)
+{
+    void *p = alloc_allocate(100000);
+    kept_release(p);
+    expect_refused("double free", p, use_release);
+    expect_refused("double free", p, use_sized);
+    expect_refused("invalid pointer passed to realloc", p, use_resize);
+    expect_refused("invalid pointer passed to malloc_usable_size", p, use_usable_size);
+}
+
+/* The heap does not grow while something is kept, nor is there anything mapped that would fit. */
+Test(alloc, kept_runs_serve_before_growth)
+{
+    enum { BLOCKS = 4 };
+    char *p[BLOCKS];
+    check(alloc_allocate(100) && region_policy.top_pad != 0);
+    for (int i = 0; i < BLOCKS; i++)
+        p[i] = alloc_allocate(100000);
+    void *fence = alloc_allocate(100000);
+    for (int i = 0; i < BLOCKS; i++)
+        kept_release(p[i]);
+    char *large = alloc_allocate(BLOCKS * 2 * SLICE_SIZE + 1 - 100000);
+    check(kind_of(large) == BLOCK_MEDIUM && large == p[0] && thread_home->medium.count == 0);
+    alloc_release(large);
+    alloc_release(fence);
+    arenas_check();
+}
+
+/* A block grows into what was freed behind it. */
+Test(alloc, resize_into_a_kept_run)
+{
+    char *p = alloc_allocate(60000), *behind = alloc_allocate(60000);
+    check(behind == p + SLICE_SIZE);
+    fill(p, 60000, 1);
+    kept_release(behind);
+    check(alloc_resize(p, 120000) == p);
+    verify(p, 60000, 1);
+    arenas_check();
+}
+
+static void *keep_some(void *barrier)
+{
+    void *p[2] = {alloc_allocate(60000), alloc_allocate(60000)};
+    kept_release(p[0]);
+    kept_release(p[1]);
+    if (barrier) {
+        pthread_barrier_wait(barrier);
+        pthread_barrier_wait(barrier);
+        check(alloc_allocate(60000)); /* whatever became of them */
+    }
+    return NULL;
+}
+
+/* A thread's end, malloc_trim, and another thread that is out of memory: all have what a thread keeps. */
+Test(alloc, kept_runs_of_other_threads)
+{
+    pthread_t thread;
+    pthread_barrier_t barrier;
+    void *fence = alloc_allocate(100);
+    check(pthread_create(&thread, NULL, keep_some, NULL) == 0);
+    pthread_join(thread, NULL);
+    check(runs_of_kind(RUN_CACHED) == 0);
+    check(pthread_barrier_init(&barrier, NULL, 2) == 0);
+    for (int round = 0; round < 2; round++) {
+        check(pthread_create(&thread, NULL, keep_some, &barrier) == 0);
+        pthread_barrier_wait(&barrier);
+        check(runs_of_kind(RUN_CACHED) == 2);
+        if (round == 0) {
+            thread_trim();
+        } else {
+            limit_address_space(1);
+            while (alloc_allocate(SLICE_SIZE))
+                ;
+            limit_address_space(RLIM_INFINITY);
+        }
+        check(runs_of_kind(RUN_CACHED) == 0);
+        pthread_barrier_wait(&barrier);
+        pthread_join(thread, NULL);
+        arenas_check();
+    }
+    alloc_release(fence);
+}
+
+/* A thread that has stopped using medium blocks gives them back while it goes on with small ones. */
+Test(alloc, kept_runs_do_not_stay)
+{
+    enum { BLOCKS = 2000 };
+    static void *p[BLOCKS];
+    region_policy.trim_threshold = SIZE_MAX; /* so that the heap grows in the first round only */
+    for (int round = 0; round < 3; round++) {
+        if (round == 1)
+            kept_release(alloc_allocate(100000));
+        for (size_t i = 0; i < BLOCKS; i++)
+            p[i] = alloc_allocate(1000);
+        for (size_t i = 0; i < BLOCKS; i++)
+            alloc_release(p[i]);
+    }
+    check(runs_of_kind(RUN_CACHED) == 0);
+    arenas_check();
 }
 
 /* ---- threads ---- */

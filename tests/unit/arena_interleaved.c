@@ -21,6 +21,7 @@
 
 #include "allocator/slab.c"
 
+#include "allocator/medium.c"
 #include "allocator/mapping.c"
 
 #include "allocator/arena.c"

@@ -27,6 +27,7 @@
 
 #include "allocator/slab.c"
 
+#include "allocator/medium.c"
 #include "allocator/mapping.c"
 
 #include "allocator/arena.c"
@@ -141,6 +142,8 @@ static void verify(enum step_part part)
     thread_trim();
     region_trim_all(0);
     whole_heap_check(part);
+    for (size_t at = 0; at < load_relaxed(regions[0].count); at += max_size(run_length(&regions[0].map[at]), 1))
+        check(run_kind(&regions[0].map[at]) != RUN_CACHED); /* whoever kept it */
 }
 
 /* ---- operations ---- */
@@ -353,6 +356,66 @@ Test(fork, medium_blocks)
     subject_size = 120000;
     step_operation(operation_resize);
     step_operation(operation_release);
+}
+
+Test(fork, medium_blocks_that_are_kept)
+{
+    subjects_add(3, 60000);
+    known_add(100000);
+    operation_release();
+    operation_release();
+    step_operation(operation_release);
+    step_operation(operation_allocate);
+    step_operation(operation_release);
+    subject_size = 500000;
+    step_operation(operation_allocate); /* asks the region, and finds room for itself among what is kept */
+    subjects_add(2, 60000);
+    operation_release();
+    step_operation(operation_trim);
+}
+
+/* What a thread kept that the child does not have comes back before the child's heap grows. */
+static void keep_two(void)
+{
+    void *p[2] = {alloc_allocate(60000), alloc_allocate(60000)};
+    alloc_release(p[0]);
+    alloc_release(p[1]);
+}
+
+static void *keep_two_and_wait(void *barrier)
+{
+    keep_two();
+    pthread_barrier_wait(barrier);
+    pthread_barrier_wait(barrier);
+    return NULL;
+}
+
+static size_t kept_runs(void)
+{
+    size_t runs = 0;
+    for (size_t at = 0; at < load_relaxed(regions[0].count); at += run_length(&regions[0].map[at]))
+        runs += run_kind(&regions[0].map[at]) == RUN_CACHED;
+    return runs;
+}
+
+Test(fork, kept_runs_of_lost_threads)
+{
+    pthread_t thread;
+    pthread_barrier_t barrier;
+    void *mine = alloc_allocate(60000);
+    check(pthread_barrier_init(&barrier, NULL, 2) == 0);
+    check(pthread_create(&thread, NULL, keep_two_and_wait, &barrier) == 0);
+    pthread_barrier_wait(&barrier);
+    alloc_release(mine);
+    check(kept_runs() == 3);
+    expect_in_child({
+        check(kept_runs() == 3 && alloc_allocate(60000) == mine && kept_runs() == 2); /* my own stays mine */
+        check(alloc_allocate(100 << 20) && kept_runs() == 0);
+        whole_heap_check(STEP_OTHER);
+    });
+    pthread_barrier_wait(&barrier);
+    pthread_join(thread, NULL);
+    check(kept_runs() == 1);
 }
 
 Test(fork, mappings)

@@ -25,6 +25,7 @@
 
 #include "allocator/slab.c"
 
+#include "allocator/medium.c"
 #include "allocator/mapping.c"
 
 #include "allocator/arena.c"

@@ -171,10 +171,13 @@ static void *small_find(struct arena *arena, unsigned class, size_t alignment, s
     return p;
 }
 
-/* The way of hardened_allocate where the open slab has no block. */
+/* The way of hardened_allocate where the open slab has no block, or other protections than most. */
 LAST SLOW void *hardened_find(struct arena *arena, unsigned class, size_t alignment, size_t size, bool *zero)
 {
-    void *p = small_find(arena, class, alignment, size, zero);
+    void *p = slab_pop(arena->open[class]);
+    *zero = false;
+    if (!p)
+        p = small_find(arena, class, alignment, size, zero);
     if (unlikely(!p)) { /* out of memory, there is no waiting */
         quarantine_flush(arena);
         p = small_find(arena, class, alignment, size, zero);
@@ -195,23 +198,12 @@ INLINE void *hardened_allocate(size_t alignment, size_t size, enum contents *con
     struct arena *arena = thread_enter();
     if (unlikely(!arena))
         return NULL;
-    bool zero = false;
-    void *p = hardened_pop(arena, class, &zero);
+    bool zero = true;
+    void *p = hardened_pop(arena->open[class]);
     if (unlikely(!p))
         p = hardened_find(arena, class, alignment, size, &zero);
     *contents = zero ? CONTENTS_ZERO : CONTENTS_UNKNOWN;
     thread_leave(arena);
-    return p;
-}
-
-/* malloc's own way there: most of the hardened mode's allocations. */
-LAST SLOW void *hardened_allocate_small(size_t size)
-{
-    enum contents contents;
-    void *p = hardened_allocate(BLOCK_ALIGNMENT, size, &contents);
-    if (unlikely(!p))
-        return out_of_memory();
-    perturb_allocated(p, size);
     return p;
 }
 
@@ -253,11 +245,20 @@ SLOW void *allocate_usual(size_t size)
     return p;
 }
 
+/* malloc's own way there, hardened, for most of what is allocated. */
+LAST SLOW void *hardened_malloc(size_t size)
+{
+    void *p = NULL;
+    if (likely(size <= STEPS_MAX - CANARY_SIZE))
+        p = hardened_pop(thread_hardened->open_by_step[(size + CANARY_SIZE + 15) / 16]);
+    else if (size <= CLASS_MAX - CANARY_SIZE)
+        p = hardened_pop(thread_hardened->open[class_of(size + CANARY_SIZE)]);
+    return likely(p != NULL) ? p : allocate_usual(size);
+}
+
 SLOW void *allocate_slow(size_t size)
 {
-    if (unlikely(load_relaxed(hardened_features) != 0) && size <= CLASS_MAX && !guard_is_due(size))
-        return hardened_allocate_small(size);
-    return allocate_usual(size);
+    return unlikely(load_relaxed(hardened_features) != 0) ? hardened_malloc(size) : allocate_usual(size);
 }
 
 SLOW void *allocate_larger_slow(size_t size)
@@ -552,11 +553,17 @@ SLOW void release_usual(void *p)
     errno = saved_errno;
 }
 
+LAST SLOW void release_hardened_slow(void *p)
+{
+    if (!hardened_release(p, load_relaxed(perturb_byte)))
+        release_usual(p);
+}
+
 /* The same, hardened. */
 LAST SLOW void release_hardened(void *p)
 {
-    if (unlikely(!hardened_release(p, load_relaxed(perturb_byte))))
-        release_usual(p);
+    if (unlikely(!hardened_release_quick(p)))
+        release_hardened_slow(p);
 }
 
 INLINE void release_any(void *p)

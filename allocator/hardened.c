@@ -19,25 +19,54 @@ RARE void hardened_start(uint8_t features)
 
 /* ---- blocks of slabs ---- */
 
-/* Of a large block, only what programs write to first and last: the rest would cost more than clearing it. */
+/* Blocks of up to so many bytes are cleared without a call. */
+enum { STRAIGHT_MAX = 512 };
+
+/* But for the first word, which a pop has just cleared: who reads that store as part of more waits for it. Of a large
+   block, only what programs write to first and last: the rest would cost more than clearing it. */
 INLINE bool block_is_zero(const void *block, size_t size)
 {
     enum { LOOK_MAX = 512 };
-    if (likely(size <= 2 * LOOK_MAX))
-        return memory_is_zero(block, size);
-    return memory_is_zero(block, LOOK_MAX) && memory_is_zero((const char *)block + size - LOOK_MAX, LOOK_MAX);
+    const zero_word *at = block, *end = (const zero_word *)((const char *)block + size);
+    zero_word any = {((const block_word *)block)[1], 0};
+    if (likely(size <= 80)) { /* the two ends, which meet or overlap */
+        if (size > 48)
+            any |= at[1] | at[2] | end[-2] | end[-1];
+        else if (size > 16)
+            any |= at[1] | end[-1];
+        return zero_word_is_zero(any);
+    }
+    if (unlikely(size > 2 * LOOK_MAX)) {
+        if (!memory_is_zero(end - LOOK_MAX / sizeof *at, LOOK_MAX))
+            return false;
+        end = at + LOOK_MAX / sizeof *at;
+    }
+    for (at++; at < end - 4; at += 4)
+        any |= at[0] | at[1] | at[2] | at[3];
+    return zero_word_is_zero(any | end[-4] | end[-3] | end[-2] | end[-1]);
 }
 
 /* All but the first word. */
 INLINE void block_clear(void *block, size_t size)
 {
-    zero_word *at = block, *end = (zero_word *)((char *)block + size);
+    zero_word *at = block, *end = (zero_word *)((char *)block + size), zero = {0, 0};
     ((block_word *)block)[1] = 0;
-    if (likely(size <= 128))
-        while (++at < end)
-            *at = (zero_word){0, 0};
-    else
-        memset(at + 1, 0, size - sizeof *at);
+    if (size <= 48) {
+        if (size > 16)
+            at[1] = end[-1] = zero;
+        return;
+    }
+    at[1] = at[2] = end[-2] = end[-1] = zero;
+    if (likely(size <= 80))
+        return;
+    if (unlikely(size > STRAIGHT_MAX)) {
+        memset(at + 3, 0, size - 5 * sizeof *at);
+        return;
+    }
+    for (at += 3, end -= 2; at < end; at += 2) {
+        at[0] = at[1] = zero;
+        __asm__("" : "+r"(at)); /* else it is made a call of memset */
+    }
 }
 
 INLINE void hand_out(const struct slice *slab, void *block, uint8_t features)
@@ -55,18 +84,13 @@ static bool hardened_hand_out(struct slice *slab, void *block)
     return slab->features & HARDENED_ZERO;
 }
 
-INLINE void *hardened_pop(struct arena *arena, unsigned class, bool *zero)
+INLINE void *hardened_pop(struct slice *slab)
 {
-    struct slice *slab = arena->open[class];
-    void *block = slab_pop(slab);
-    if (unlikely(!block))
+    if (unlikely(!features_are_usual(slab->features)))
         return NULL;
-    uint8_t features = slab->features;
-    if (likely(features == HARDENED_ALL))
-        hand_out(slab, block, HARDENED_ALL);
-    else
-        hand_out(slab, block, features);
-    *zero = features & HARDENED_ZERO;
+    void *block = slab_pop(slab);
+    if (likely(block != NULL))
+        hand_out(slab, block, HARDENED_USUAL);
     return block;
 }
 
@@ -92,29 +116,86 @@ RARE void release_of_before(struct slice *slab, void *block)
     *(block_word *)block = QUARANTINE_MARK((uintptr_t)block - slab_start(slab)) * process_key.encode;
 }
 
-/* One body for all features; those of BRIM_HARDENED=1 are a constant for it. */
-INLINE void release_block(struct arena *arena, struct slice *slab, void *p, uintptr_t offset, uint8_t features,
-                          unsigned char fill)
+/* Of a block that is the thread's to end: looks at its canary, and clears it or fills it. */
+INLINE void release_check(void *p, size_t size, uint8_t features, unsigned char fill)
 {
-    size_t size = slab_class(slab)->block_size;
-    void *before = NULL;
-    bool mine = load_relaxed(slab->owner) == arena;
-    bool waits = features & HARDENED_QUARANTINE && likely(quarantine_put(arena, slab, p, offset, mine, &before));
-    if (!waits && unlikely(slab_double_free_candidate(p)) && slab_lists_contain(slab, p))
-        diag_fatal("double free", p);
     if (features & HARDENED_CANARY)
         canary_check(p, size - CANARY_SIZE);
     if (features & HARDENED_ZERO)
         block_clear(p, size);
     else if (unlikely(fill != 0))
         memset((block_word *)p + 1, fill, size - sizeof(block_word));
-    if (!waits || unlikely(!mine))
+}
+
+/* A block of any slab that is not of before. */
+static void release_block(struct arena *arena, struct slice *slab, void *p, uintptr_t offset, unsigned char fill)
+{
+    uint8_t features = slab->features;
+    bool mine = load_relaxed(slab->owner) == arena;
+    struct quarantine *quarantine = features & HARDENED_QUARANTINE ? quarantine_of(arena) : NULL;
+    struct quarantined what = {0, NULL, NULL};
+    if (quarantine) {
+        what = mine ? quarantine_put(quarantine, slab, p, offset) : quarantine_put_foreign(p, offset);
+        if (unlikely(what.found > LINK_LOWEST))
+            quarantine_judge(slab, p, what);
+    } else if (unlikely(slab_double_free_candidate(p)) && slab_lists_contain(slab, p)) {
+        diag_fatal("double free", p);
+    }
+    release_check(p, slab_class(slab)->block_size, features, fill);
+    if (!quarantine || !mine)
         block_give_back(arena, slab, p, offset);
-    else if (likely(before != NULL))
+    else if (what.before)
+        quarantine_end(arena, what.before);
+}
+
+/* The end of the quick way. */
+INLINE void release_quick_end(struct arena *arena, void *p, size_t size, void *before)
+{
+    release_check(p, size, HARDENED_USUAL, 0);
+    if (likely(before != NULL))
         quarantine_end(arena, before);
 }
 
-INLINE bool hardened_release(void *p, unsigned char fill)
+LAST SLOW void release_quick_large(struct arena *arena, void *p, size_t size, void *before)
+{
+    release_quick_end(arena, p, size, before);
+}
+
+/* A block that may have been free. */
+RARE void release_quick_doubtful(struct arena *arena, struct slice *slab, void *p, uint64_t found, void *before,
+                                 const _Atomic(void *) *place)
+{
+    quarantine_judge(slab, p, (struct quarantined){found, before, place});
+    release_quick_end(arena, p, slab_class(slab)->block_size, before);
+}
+
+/* All that is not straight leaves by a jump: so there is no frame. */
+INLINE bool hardened_release_quick(void *p)
+{
+    const struct region *region = &regions[0];
+    size_t index = ((uintptr_t)p - region->base) >> SLICE_SHIFT;
+    if (unlikely(index >= load_folded(region->count)))
+        return false;
+    struct slice *slab = slab_head(&region->map[index]);
+    uintptr_t offset = (uintptr_t)p - slab_start(slab);
+    struct arena *arena = thread_hardened;
+    struct quarantine *quarantine = load_relaxed(arena->quarantine);
+    /* The limit is exact here: the slabs for which it never is are formed at once where order is random. */
+    if (unlikely(load_relaxed(slab->owner) != arena || !slab_is_block(slab, offset) ||
+                 !features_are_usual(slab->features) || !quarantine || chance_state == 0))
+        return false;
+    struct quarantined what = quarantine_put(quarantine, slab, p, offset);
+    size_t size = slab_class(slab)->block_size;
+    if (unlikely(what.found > LINK_LOWEST))
+        release_quick_doubtful(arena, slab, p, what.found, what.before, what.place);
+    else if (size <= STRAIGHT_MAX)
+        release_quick_end(arena, p, size, what.before);
+    else
+        release_quick_large(arena, p, size, what.before);
+    return true;
+}
+
+LAST static bool hardened_release(void *p, unsigned char fill)
 {
     const struct region *region = region_of_likely(p);
     if (unlikely(!region))
@@ -124,7 +205,6 @@ INLINE bool hardened_release(void *p, unsigned char fill)
         return false;
     const struct size_class *row = slab_class(slab);
     uintptr_t offset = (uintptr_t)p - slab_start(slab);
-    uint8_t features = slab->features;
     /* Not slab->limit, which says that frees had better look for unformed pages: here they always do. */
     if (unlikely((uint32_t)offset * row->reciprocal >= row->limit || offset >= row->slices * SLICE_SIZE ||
                  load_relaxed(slab->unformed) >> (offset >> os_page_shift) & 1))
@@ -136,10 +216,7 @@ INLINE bool hardened_release(void *p, unsigned char fill)
     struct arena *arena = thread_enter();
     if (unlikely(!arena))
         return true; /* no memory for an arena: the block is lost, which no later operation can notice */
-    if (likely(features == HARDENED_ALL))
-        release_block(arena, slab, p, offset, HARDENED_ALL, fill);
-    else
-        release_block(arena, slab, p, offset, features, fill);
+    release_block(arena, slab, p, offset, fill);
     thread_leave(arena);
     return true;
 }

@@ -26,13 +26,15 @@ static _Atomic bool hardened_ever = OPTION_DEFAULT(hardened);
 
 /* Sets the features, once, by the library's constructor. */
 RARE void hardened_start(uint8_t features);
-/* A block of `class` at least, or NULL if the arena's open slab has none; zero if `zero` says so. */
-INLINE void *hardened_pop(struct arena *arena, unsigned class, bool *zero);
+/* A block of the slab, ready for the program and zero; NULL if it has none, or not the usual protections. */
+INLINE void *hardened_pop(struct slice *slab);
 /* Readies a block of a slab, wherever it came from, for the program. True if it is zero. */
 static bool hardened_hand_out(struct slice *slab, void *block);
+/* Ends a block of the thread's own slab that has the usual protections; false if `p` is no such block. */
+INLINE bool hardened_release_quick(void *p);
 /* Ends a block of a slab, and fills it with `fill` if that is not 0 and nothing else does. `p` is any pointer; false if
    it is not one to a block that may be live. */
-INLINE bool hardened_release(void *p, unsigned char fill);
+static bool hardened_release(void *p, unsigned char fill);
 /* Does the block's first word say that it waits? */
 RARE bool hardened_block_is_free(const struct slice *slab, const void *block);
 

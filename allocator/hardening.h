@@ -21,6 +21,9 @@ enum {
 
 /* Set from the environment once; a build can begin with all. */
 static _Atomic uint8_t hardened_features = OPTION_DEFAULT(hardened) ? HARDENED_ALL : 0;
+/* All protections but the one that is not the blocks' own: what the quick ways are made for. */
+enum { HARDENED_USUAL = HARDENED_ALL & ~HARDENED_GUARD };
+INLINE bool features_are_usual(uint8_t features) { return (features | HARDENED_GUARD) == HARDENED_ALL; }
 INLINE bool hardened_has(uint8_t feature) { return load_relaxed(hardened_features) & feature; }
 
 /* The keys of canaries and random numbers. Before the first block with features. */
@@ -39,8 +42,7 @@ static struct {
    there, and does not show the rest. */
 INLINE uint64_t canary_of(const void *block)
 {
-    uint64_t mixed = ((uintptr_t)block ^ canary_key.secret) * canary_key.factor;
-    return (mixed ^ mixed >> 32) << 8;
+    return ((uintptr_t)block ^ canary_key.secret) * canary_key.factor & ~(uint64_t)0xff;
 }
 
 INLINE void canary_set(void *block, size_t usable) { *(block_word *)((char *)block + usable) = canary_of(block); }
@@ -60,6 +62,7 @@ INLINE size_t canary_place(size_t request) { return align_up(request, CANARY_SIZ
 /* ---- zero ---- */
 
 typedef uint64_t zero_word __attribute__((vector_size(16), may_alias));
+INLINE bool zero_word_is_zero(zero_word word) { return (word[0] | word[1]) == 0; }
 
 /* Are all these bytes zero? Both are multiples of 16. */
 INLINE bool memory_is_zero(const void *p, size_t bytes)
@@ -70,23 +73,24 @@ INLINE bool memory_is_zero(const void *p, size_t bytes)
         any |= at[0] | at[1] | at[2] | at[3];
     for (; at < end; at++)
         any |= *at;
-    return (any[0] | any[1]) == 0;
+    return zero_word_is_zero(any);
 }
 
 /* ---- random numbers: not for keys ---- */
 
 static _Thread_local uint64_t chance_state; /* 0: not seeded */
 
-INLINE uint64_t chance_bits(void)
+/* Below `limit`, which is at most 2^32: by the highest bits, as those are the best ones. Seeded. */
+INLINE size_t chance_below(size_t limit)
 {
-    uint64_t state = chance_state;
-    if (unlikely(state == 0))
-        state = os_random() | 1;
-    chance_state = state += 0x9e3779b97f4a7c16; /* even: the state stays odd */
-    return ((state ^ state >> 32) * canary_key.factor) >> 32;
+    chance_state = chance_state * 0xd1342543de82ef95 + canary_key.factor; /* which is odd: the period is 2^64 */
+    return (chance_state >> 32) * limit >> 32;
 }
 
-/* Below `limit`, which is at most 2^32. */
-INLINE size_t chance_below(size_t limit) { return chance_bits() * limit >> 32; }
+static inline void chance_seed_once(void)
+{
+    if (unlikely(chance_state == 0))
+        chance_state = os_random() | 1;
+}
 
 #endif

@@ -5,13 +5,13 @@
 enum { GROUP_SMALL = 128, GROUP_MIDDLE = 32, GROUP_LARGE = 4, CLASS_OF_256 = 11, CLASS_OF_2048 = 23 };
 static_assert(GROUP_SMALL + GROUP_MIDDLE + GROUP_LARGE == QUARANTINE_PLACES, "the groups fill the ring");
 
-static size_t quarantine_place(const struct slice *slab)
+/* A random one for a block of the slab. */
+INLINE size_t quarantine_place(const struct slice *slab)
 {
-    uint64_t chance = chance_bits();
     if (likely(slab->size_class <= CLASS_OF_256))
-        return chance % GROUP_SMALL;
-    return slab->size_class <= CLASS_OF_2048 ? GROUP_SMALL + chance % GROUP_MIDDLE
-                                             : GROUP_SMALL + GROUP_MIDDLE + chance % GROUP_LARGE;
+        return chance_below(GROUP_SMALL);
+    return slab->size_class <= CLASS_OF_2048 ? GROUP_SMALL + chance_below(GROUP_MIDDLE)
+                                             : GROUP_SMALL + GROUP_MIDDLE + chance_below(GROUP_LARGE);
 }
 
 /* With errno kept, as the release has it. */
@@ -53,24 +53,26 @@ RARE bool quarantine_contains(const void *block, const _Atomic(void *) *except)
     return false;
 }
 
-RARE struct quarantine *quarantine_create(struct arena *arena)
+static struct quarantine *quarantine_of(struct arena *arena)
 {
-    struct quarantine *quarantine = arena_metadata(sizeof *quarantine);
-    store_release(arena->quarantine, quarantine);
+    chance_seed_once();
+    struct quarantine *quarantine = load_relaxed(arena->quarantine);
+    if (unlikely(!quarantine)) {
+        quarantine = arena_metadata(sizeof *quarantine);
+        store_release(arena->quarantine, quarantine);
+    }
     return quarantine;
 }
 
-/* The first word of a block that is being freed was a mark or a link: by what it was before, is the block free? The
-   program may have copied the word. */
-RARE void quarantine_judge(struct slice *slab, const void *block, uint64_t found, const void *before,
-                           const _Atomic(void *) *place)
+RARE void quarantine_judge(struct slice *slab, const void *block, struct quarantined what)
 {
+    /* Marked or linked: but the program may have copied that word. */
     uint64_t mark = QUARANTINE_MARK((uintptr_t)block - slab_start(slab));
-    bool is_free = found == mark ? before == block || quarantine_contains(block, place)
-                                 : slab_lists_contain(slab, block);
+    bool is_free = what.found == mark ? what.before == block || quarantine_contains(block, what.place)
+                                      : slab_lists_contain(slab, block);
     /* Perhaps another thread has marked it, and is about to give it back to us. */
     enum { LOOKS = 1000 };
-    for (int looks = 0; found == mark && !is_free && looks < LOOKS; looks++) {
+    for (int looks = 0; what.found == mark && !is_free && looks < LOOKS; looks++) {
         os_yield();
         is_free = slab_lists_contain(slab, block);
     }
@@ -78,19 +80,9 @@ RARE void quarantine_judge(struct slice *slab, const void *block, uint64_t found
         diag_fatal("double free", block);
 }
 
-INLINE bool quarantine_put(struct arena *arena, struct slice *slab, void *block, uintptr_t offset, bool mine,
-                           void **before)
+/* Marks a block; its first word before, decoded. */
+INLINE uint64_t block_mark(void *block, uintptr_t offset)
 {
-    static _Atomic(void *) nowhere;
-    _Atomic(void *) *place = &nowhere;
-    if (likely(mine)) {
-        struct quarantine *quarantine = load_relaxed(arena->quarantine);
-        if (unlikely(!quarantine) && !(quarantine = quarantine_create(arena)))
-            return false;
-        place = &quarantine->places[quarantine_place(slab)];
-        *before = load_relaxed(*place);
-        store_release(*place, block);
-    }
     uint64_t mark = QUARANTINE_MARK(offset) * process_key.encode, found;
     if (likely(os_single_threaded())) {
         found = *(block_word *)block;
@@ -98,10 +90,21 @@ INLINE bool quarantine_put(struct arena *arena, struct slice *slab, void *block,
     } else {
         found = __atomic_exchange_n((block_word *)block, mark, __ATOMIC_ACQ_REL);
     }
-    found *= process_key.decode;
-    if (unlikely(found > LINK_LOWEST))
-        quarantine_judge(slab, block, found, *before, place);
-    return true;
+    return found * process_key.decode;
+}
+
+INLINE struct quarantined quarantine_put(struct quarantine *quarantine, const struct slice *slab, void *block,
+                                         uintptr_t offset)
+{
+    _Atomic(void *) *place = &quarantine->places[quarantine_place(slab)];
+    void *before = load_relaxed(*place);
+    store_release(*place, block);
+    return (struct quarantined){block_mark(block, offset), before, place};
+}
+
+INLINE struct quarantined quarantine_put_foreign(void *block, uintptr_t offset)
+{
+    return (struct quarantined){block_mark(block, offset), NULL, NULL};
 }
 
 static void quarantine_flush(struct arena *arena)

@@ -23,11 +23,22 @@ struct quarantine {
     _Atomic(void *) places[QUARANTINE_PLACES]; /* its arena's thread; others look for one pointer */
 };
 
-/* The block at `offset` is free from now on, and waits. Its first word alone has changed. Fatal if it was free already.
-   `*before`: the block whose place it has, for quarantine_end, or NULL. Not `mine`: it is only marked, for the caller to
-   give back. False if there is no memory for a quarantine,
-   and nothing was done. */
-INLINE bool quarantine_put(struct arena *arena, struct slice *slab, void *block, uintptr_t offset, bool mine, void **before);
+/* What a block's way into the quarantine has shown. */
+struct quarantined {
+    uint64_t found;               /* the block's first word before, decoded: more than LINK_LOWEST if it may be free */
+    void *before;                 /* the block whose place it has, for quarantine_end, or NULL */
+    const _Atomic(void *) *place;
+};
+
+/* The arena's quarantine, for its thread, with what else is needed to use it. NULL if there is no memory. */
+static struct quarantine *quarantine_of(struct arena *arena);
+/* The block at `offset` of a slab that is the thread's own waits from now on. Its first word alone has changed. Seeded. */
+INLINE struct quarantined quarantine_put(struct quarantine *quarantine, const struct slice *slab, void *block,
+                                         uintptr_t offset);
+/* The same for a block of somebody else's, for the caller to give back. */
+INLINE struct quarantined quarantine_put_foreign(void *block, uintptr_t offset);
+/* Fatal if the block of which `what` was found was free already. */
+RARE void quarantine_judge(struct slice *slab, const void *block, struct quarantined what);
 /* Ends a block's wait. Fatal if its first word has changed. */
 INLINE void quarantine_end(struct arena *arena, void *block);
 /* Is the block in a quarantine, in another place than `except`? */

@@ -60,6 +60,7 @@ struct slice {
     _Atomic uint16_t formed; /* blocks formed: free, remote or live. Owner; statistics read it, stale is harmless */
     uint8_t size_class;    /* set with origin */
     uint8_t state;         /* enum slab_state. Owner */
+    uint8_t features;      /* of its blocks: see hardening.h. A guarded run's last slice is the guard. Set with start */
     _Atomic uint64_t run;  /* enum run_kind, length in slices << 8: the truth. Region lock to change, but for RUN_MEDIUM
                               and RUN_CACHED of one length, which change into each other */
 
@@ -89,7 +90,6 @@ struct slice {
     bool sparse;            /* slab: partial, and less than half of it live. Owner, or orphan lock */
     uint8_t region;         /* index of its region. Set when the slice is opened */
     _Atomic uint8_t orphan; /* in the list of orphans. Orphan lock to change */
-    uint8_t features;       /* of its blocks: see hardening.h. A guarded run's last slice is the guard. Set with start */
 };
 static_assert(sizeof(struct slice) == 2 * CACHE_LINE, "two lines a slice");
 static_assert((SLICE_SIZE / (4 * KIB)) * 4 <= 64, "page masks fit a word");

@@ -128,6 +128,7 @@ enum { FORM_POPULATE_LEAST = 4, FORM_DIRTY_LEAST = 16, FORM_RANDOM_LEAST = 8, FO
 COLD uint64_t slab_link_random(const struct slice *slab, uint64_t head, size_t first, size_t end)
 {
     uint16_t order[FORM_RANDOM_MAX];
+    chance_seed_once();
     for (size_t i = 0; i < end - first; i++) {
         size_t other = chance_below(i + 1);
         order[i] = (uint16_t)i;

@@ -23,6 +23,7 @@ static void thread_choose_paths(void)
     thread_supply = reasons == 0 ? supply : none;
     thread_arena = (reasons & ~(uint32_t)SLOW_ALLOCATION) == 0 ? home : none;
     thread_sample.supply = reasons == SLOW_SAMPLE ? supply : none;
+    thread_hardened = reasons == SLOW_HARDENED ? supply : none;
 }
 
 static pthread_key_t exit_key;
@@ -41,7 +42,7 @@ static void thread_exit(void *value)
     if (++exit_round < EXIT_ROUNDS && pthread_setspecific(exit_key, &exit_key) == 0)
         return;
     struct arena *arena = thread_home;
-    thread_supply = thread_arena = thread_sample.supply = (struct arena *)&arena_none;
+    thread_supply = thread_arena = thread_sample.supply = thread_hardened = (struct arena *)&arena_none;
     thread_home = NULL;
     if (arena) {
         quarantine_flush(arena);

@@ -13,6 +13,9 @@
    take the slow path (see thread_slow). Whose open slabs allocation pops from, and whose slabs release pushes to. */
 static _Thread_local struct arena *thread_supply = (struct arena *)&arena_none;
 static _Thread_local struct arena *thread_arena = (struct arena *)&arena_none;
+/* The same for the quick ways of the hardened mode: the thread's arena where that mode alone sends all operations to the
+   slow paths, else arena_none. */
+static _Thread_local struct arena *thread_hardened = (struct arena *)&arena_none;
 /* The thread's arena, or NULL. */
 static _Thread_local struct arena *thread_home;
 /* The heap that allocation goes to in place of the arena (heap.h), or NULL. Releases are as always. */

@@ -157,6 +157,15 @@ static uint64_t slab_enough(const struct slice *slab)
     return min_size(ENOUGH_MAX, max_size(1, slab_class(slab)->capacity / ENOUGH_SHARE));
 }
 
+/* What becomes of a slab that is in no list, and of which all blocks are free. */
+static void slab_end(struct arena *arena, struct slice *slab)
+{
+    if (unlikely(slab->features != 0))
+        spare_put(slab, arena, arena->id);
+    else
+        slab_destroy(slab);
+}
+
 /* ---- purging ---- */
 
 static void slab_reconsider(struct arena *arena, struct slice *slab, bool drained);
@@ -241,7 +250,7 @@ static void slab_reconsider(struct arena *arena, struct slice *slab, bool draine
                 list_remove(&arena->waiting[slab->size_class], slab);
             if (arena->slabs[slab->size_class] != 0)
                 arena->slabs[slab->size_class]--;
-            slab_destroy(slab);
+            slab_end(arena, slab);
             return;
         }
         /* What is not formed (of an orphan) is room, too. */
@@ -320,14 +329,20 @@ static size_t arena_stride(const struct arena *arena, unsigned class)
 
 static struct slice *slab_new(struct arena *arena, unsigned class)
 {
-    size_t guard = hardened_has(HARDENED_GUARD);
-    struct run_request request = {
-        .slices = size_classes[class].slices + guard, .alignment = 1, .many = true, .grow = true};
-    bool zero;
-    struct slice *head = arena_take_run(arena, &request, &zero);
-    if (!head)
-        return NULL;
-    slab_create(head, class, arena_stride(arena, class), arena, arena->id, zero);
+    uint8_t features = load_relaxed(hardened_features);
+    struct slice *head = unlikely(features != 0) ? spare_take(class, arena, arena->id) : NULL;
+    if (!head) {
+        size_t guard = features & HARDENED_GUARD ? 1 : 0;
+        struct run_request request = {
+            .slices = size_classes[class].slices + guard, .alignment = 1, .many = true, .grow = true};
+        bool zero;
+        do
+            head = arena_take_run(arena, &request, &zero);
+        while (unlikely(!head) && spare_end_all(arena, arena->id));
+        if (!head)
+            return NULL;
+        slab_create(head, class, arena_stride(arena, class), arena, arena->id, zero);
+    }
     if (arena->slabs[class] != UINT16_MAX)
         arena->slabs[class]++;
     return head;
@@ -534,7 +549,7 @@ static bool arena_trim(struct arena *arena)
                 slab_reconsider(arena, slab, false);
             }
     }
-    return any;
+    return spare_end_all(arena, arena->id) || any;
 }
 
 /* ---- validity ---- */

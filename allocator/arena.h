@@ -15,6 +15,8 @@
      partial   -> open       refill                    partial, waiting -> destroyed: all free
      nobody (orphan) -> open adoption by refill        any     -> nobody (orphan)  thread exit
 
+   In the hardened mode a few of the destroyed ones are not, but spares (spare.h), which refill asks for first.
+
    Borrowing. A small program uses most classes for a few blocks each. So a class starts on the open slab of its lender
    (the next power of two): open[class] points to that slab, too, which costs the fast path nothing.
 
@@ -33,7 +35,7 @@
 #define BRIM_ARENA_H
 
 #include "medium.h"
-#include "slab.h"
+#include "spare.h"
 
 enum arena_state { ARENA_IDLE, ARENA_ACTIVE, ARENA_DEAD };
 

@@ -116,7 +116,7 @@ static void slab_leave(struct arena *arena, struct slice *slab)
     bool empty = slab_free_count(slab) == slab->formed && !(load_acquire(slab->remote) & REMOTE_PENDING);
     bool full = slab_free_count(slab) == 0 && load_relaxed(slab->unformed) == 0;
     if (empty)
-        slab_destroy(slab);
+        slab_end(arena, slab);
     else if (!(full ? slab_disown(slab, arena) : orphan_leave(slab, arena))) {
         slab_wait(arena, slab); /* a remote free is on its way: whoever sends it, or the next thread, finds it here */
         slab_reconsider(arena, slab, false);

@@ -17,6 +17,7 @@
 #include "region_memory.c"
 #include "slab.c"
 #include "medium.c"
+#include "spare.c"
 #include "mapping.c"
 #include "arena.c"
 #include "arena_registry.c"

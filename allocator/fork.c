@@ -9,6 +9,7 @@ static void fork_child(void)
     mapping_after_fork();
     guard_after_fork();
     arena_after_fork(thread_home);
+    spare_after_fork();
     hardening_after_fork();
     heap_after_fork();
 }

@@ -78,12 +78,18 @@ RARE void slab_check_zero(struct slice *slab)
     }
 }
 
+/* The end of what a slab has for its features; false if its guard stays. */
+RARE bool slab_end_features(struct slice *slab)
+{
+    if (slab->features & HARDENED_ZERO)
+        slab_check_zero(slab);
+    return !(slab->features & HARDENED_GUARD) ||
+           os_unguard(slab_start(slab) + slab_class(slab)->slices * SLICE_SIZE, SLICE_SIZE);
+}
+
 static void slab_destroy(struct slice *slab)
 {
-    if (unlikely(slab->features & HARDENED_ZERO))
-        slab_check_zero(slab);
-    if (unlikely(slab->features & HARDENED_GUARD) &&
-        !os_unguard(slab_start(slab) + slab_class(slab)->slices * SLICE_SIZE, SLICE_SIZE))
+    if (unlikely(slab->features != 0) && !slab_end_features(slab))
         return; /* what cannot be opened again is handed out to nobody: the slab stays, in no list */
     if (slab->purged)
         slab_note_hollow(slab, load_relaxed(slab->unformed), 0);

@@ -187,6 +187,7 @@ static int door_setspecific(pthread_key_t key, const void *value)
 #include "allocator/region_memory.c"
 
 #include "allocator/slab.c"
+#include "allocator/spare.c"
 
 #include "allocator/medium.c"
 #include "allocator/mapping.c"

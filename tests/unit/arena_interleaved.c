@@ -20,6 +20,7 @@
 #include "allocator/region_memory.c"
 
 #include "allocator/slab.c"
+#include "allocator/spare.c"
 
 #include "allocator/medium.c"
 #include "allocator/mapping.c"

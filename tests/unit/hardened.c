@@ -25,6 +25,7 @@
 #include "allocator/region_memory.c"
 
 #include "allocator/slab.c"
+#include "allocator/spare.c"
 
 #include "allocator/medium.c"
 #include "allocator/mapping.c"
@@ -233,6 +234,28 @@ Test(hardened, a_flush_empties_the_quarantine)
     quarantine_flush(thread_home);
     for (size_t i = 0; i < QUARANTINE_PLACES; i++)
         check(!load_relaxed(quarantine->places[i]));
+    check_all_valid();
+}
+
+Test(hardened, empty_slabs_stay_as_they_are_up_to_a_bound)
+{
+    enum { BLOCKS = 4000, SIZE = 1000 };
+    static void *blocks[BLOCKS];
+    hardened_start(HARDENED_ALL);
+    for (int round = 0; round < 3; round++) {
+        for (size_t i = 0; i < BLOCKS; i++)
+            check((blocks[i] = alloc_allocate(SIZE)));
+        check(round == 0 || spares.slices == 0); /* used before any new slab is */
+        for (size_t i = 0; i < BLOCKS; i++)
+            alloc_release(blocks[i]);
+        quarantine_flush(thread_home);
+        check(spares.slices == SPARE_SLICES_MAX);
+        check(spare_valid());
+        check_all_valid();
+    }
+    thread_trim();
+    check(spares.slices == 0 && !load_relaxed(spares.newest));
+    check(spare_valid());
     check_all_valid();
 }
 

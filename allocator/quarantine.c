@@ -28,7 +28,7 @@ RARE void block_give_back_slow(struct arena *arena, struct slice *slab, void *bl
 INLINE void block_give_back(struct arena *arena, struct slice *slab, void *block, uintptr_t offset)
 {
     bool mine = load_relaxed(slab->owner) == arena;
-    if (unlikely(!mine || slab_push(slab, block, offset)))
+    if (unlikely(mine ? slab_push(slab, block, offset) : !arena_push_foreign(arena, slab, block, offset)))
         block_give_back_slow(arena, slab, block, offset, mine);
 }
 

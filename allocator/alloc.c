@@ -76,6 +76,15 @@ static bool reaches_threshold(size_t request)
     return padded_size(request) >= load_relaxed(mapping_policy.threshold);
 }
 
+/* When memory ran out: what lies between free runs, and nobody needs. */
+RARE void *large_scrape(const struct run_request *request, size_t size, enum contents *contents)
+{
+    arenas_flush_medium(true);
+    if (thread_home)
+        arena_yield(thread_home);
+    return medium_take(request, size, contents);
+}
+
 /* Everything above CLASS_MAX. As in glibc the threshold is asked only when free memory of the heap does not do, and
    each of the two ways to get more is the other's fallback. */
 SLOW void *large_allocate(size_t alignment, size_t size, enum contents *contents)
@@ -109,11 +118,7 @@ SLOW void *large_allocate(size_t alignment, size_t size, enum contents *contents
         p = mapping_allocate(alignment, size);
         *contents = CONTENTS_ZERO;
     }
-    if (unlikely(!p)) { /* out of memory: what other threads keep */
-        arenas_flush_medium(true);
-        p = medium_take(&request, size, contents);
-    }
-    return p;
+    return likely(p != NULL) ? p : large_scrape(&request, size, contents);
 }
 
 /* ---- allocate ---- */

@@ -523,22 +523,37 @@ static void arena_release_foreign(struct arena *arena, struct slice *slab, void 
 
 /* ---- giving back ---- */
 
-static bool arena_trim(struct arena *arena)
+/* Ends what is kept for the next requests: runs, and open slabs of which no block is live. */
+static void arena_end_empty(struct arena *arena)
 {
-    bool any = false;
     medium_flush(&arena->medium);
     arena_drain(arena);
     for (unsigned class = 0; class < CLASS_COUNT; class ++) {
+        struct slice *slab = arena->open[class];
+        if (slab == SLAB_NONE || slab->size_class != class ||
+            slab_free_count(slab) + REMOTE_COUNT(load_acquire(slab->remote)) != slab->formed)
+            continue;
+        slab_unopen(arena, slab);
+        slab_wait(arena, slab);
+        slab_reconsider(arena, slab, false);
+    }
+}
+
+static void arena_yield(struct arena *arena)
+{
+    arena_end_empty(arena);
+    spare_end_all(arena, arena->id);
+}
+
+static bool arena_trim(struct arena *arena)
+{
+    bool any = false;
+    arena_end_empty(arena);
+    for (unsigned class = 0; class < CLASS_COUNT; class ++) {
         struct slice *slab = arena->open[class], *next;
         if (slab != SLAB_NONE && slab->size_class == class) {
-            if (slab_free_count(slab) + REMOTE_COUNT(load_acquire(slab->remote)) == slab->formed) {
-                slab_unopen(arena, slab);
-                slab_wait(arena, slab);
-                slab_reconsider(arena, slab, false);
-            } else {
-                any |= slab_purge(slab) != 0;
-                slab->looked_free = 0;
-            }
+            any |= slab_purge(slab) != 0;
+            slab->looked_free = 0;
         }
         struct slice *lists[2] = {arena->waiting[class], arena->partial[class]};
         for (int i = 0; i < 2; i++)

@@ -87,6 +87,9 @@ static void arena_wake(struct arena *arena, struct slice *slab);
 INLINE bool arena_push_foreign(const struct arena *arena, struct slice *slab, void *block, uintptr_t offset);
 /* Frees a block of a slab that is not this arena's: claims the slab if nobody owns it, else tells the owner. */
 static void arena_release_foreign(struct arena *arena, struct slice *slab, void *block, uintptr_t offset);
+/* The arena keeps nothing any more that no block is in, for when memory runs out: neither runs, nor open slabs, nor
+   spares. Its thread only. */
+static void arena_yield(struct arena *arena);
 /* Gives back what the arena's slabs hold of free whole pages. Its thread only. True if anything went back. */
 static bool arena_trim(struct arena *arena);
 /* The same for at most so many of the slabs that ended threads left. For `arena`'s thread. Bytes. */

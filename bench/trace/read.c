@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -173,6 +174,14 @@ static uint64_t take_address(struct cursor *cursor, uint64_t *last)
     return *last;
 }
 
+/* Numbers grow from 1 on, and so are never 0. */
+static uint64_t take_sequence(struct cursor *cursor, uint64_t *last, bool follows)
+{
+    if (follows && __builtin_add_overflow(*last, take(cursor), last))
+        reject("corrupt: impossible sequence numbers in the chunk at byte %zu", cursor->chunk_offset);
+    return *last;
+}
+
 static void decode_event(struct cursor *cursor, struct trace_event *event, uint64_t *sequence,
                          uint64_t *address)
 {
@@ -182,8 +191,9 @@ static void decode_event(struct cursor *cursor, struct trace_event *event, uint6
     event->kind = first & TRACE_KIND_MASK;
     if (event->kind > TRACE_FORK || first & ~(TRACE_KIND_MASK | TRACE_SEQUENCE_FOLLOWS))
         reject("corrupt: there is an unknown event in the chunk at byte %zu", cursor->chunk_offset);
-    *sequence += 1 + (first & TRACE_SEQUENCE_FOLLOWS ? take(cursor) : 0);
-    event->sequence = event->end_sequence = *sequence;
+    if (++*sequence == 0)
+        reject("corrupt: impossible sequence numbers in the chunk at byte %zu", cursor->chunk_offset);
+    event->sequence = event->end_sequence = take_sequence(cursor, sequence, first & TRACE_SEQUENCE_FOLLOWS);
     switch (event->kind) {
     case TRACE_ALIGNED: {
         uint64_t alignment = take(cursor);
@@ -201,7 +211,7 @@ static void decode_event(struct cursor *cursor, struct trace_event *event, uint6
         event->old_address = take_address(cursor, address);
         event->size = take(cursor);
         event->address = take_address(cursor, address);
-        event->end_sequence = *sequence += take(cursor);
+        event->end_sequence = take_sequence(cursor, sequence, true);
         break;
     case TRACE_FREE:
         event->address = take_address(cursor, address);

@@ -530,8 +530,13 @@ SLOW void release_usual(void *p)
         if (unlikely(byte != 0))
             memset(p, byte, block_usable_size(block, p));
         if (unlikely(block.slice->features != 0)) {
+            run_in_hand = true; /* before: as in run_publish */
+            if (!run_detach(block.slice, RUN_WORD(RUN_MEDIUM, run_length(block.slice))))
+                block_refuse(BLOCK_FREE, p, NULL); /* another thread was faster */
             if (hardened_medium_end(block.slice))
                 region_release(block.slice);
+            else
+                run_in_hand = false; /* nobody's for ever */
         } else if (!medium_keep(&thread_arena->medium, block.slice) &&
                    !region_release_if(block.slice, RUN_WORD(RUN_MEDIUM, run_length(block.slice)))) {
             block_refuse(BLOCK_FREE, p, NULL); /* another thread was faster */

@@ -141,6 +141,7 @@ RARE void arena_abandon(struct arena *arena)
                 slab_disown(slab, arena); /* if others' frees are there, it stays owned by an arena that forgot it */
             }
     }
+    memset(arena->slabs, 0, sizeof arena->slabs);
 }
 
 static size_t arena_purge_orphans(struct arena *arena, size_t most)
@@ -178,6 +179,7 @@ static void arena_retire(struct arena *arena)
                     slab_leave(arena, slab);
                 }
         }
+        memset(arena->slabs, 0, sizeof arena->slabs);
         arena_purge(arena);
         lock_acquire(&arenas.lock);
         atomic_store(&arena->state, ARENA_IDLE);

@@ -33,6 +33,9 @@ RARE void setting_put(enum option option, size_t value)
     case OPTION_trim_threshold:
         store_relaxed(region_policy.trim_explicit, true);
         store_relaxed(region_policy.trim_threshold, value);
+        thread_order(ORDER_LOOK); /* at what threads keep */
+        if (thread_home)
+            thread_leave(thread_enter());
         freeze_threshold();
         break;
     case OPTION_top_pad:

@@ -180,9 +180,11 @@ INLINE bool hardened_release_quick(void *p)
     uintptr_t offset = (uintptr_t)p - slab_start(slab);
     struct arena *arena = thread_hardened;
     struct quarantine *quarantine = load_relaxed(arena->quarantine);
-    /* The limit is exact here: the slabs for which it never is are formed at once where order is random. */
-    if (unlikely(load_relaxed(slab->owner) != arena || !slab_is_block(slab, offset) ||
-                 !features_are_usual(slab->features) || !quarantine || chance_state == 0))
+    /* The limit is exact here: the slabs for which it never is are formed at once where order is random. But the guard
+       behind a slab of the largest class is no block, either. */
+    if (unlikely(load_relaxed(slab->owner) != arena || !slab_is_block(slab, offset) || offset >> LINK_PLACE_BITS != 0 ||
+                 !features_are_usual(slab->features) || !quarantine || chance_state == 0 ||
+                 arena->orders_seen != load_relaxed(thread_orders)))
         return false;
     struct quarantined what = quarantine_put(quarantine, slab, p, offset);
     size_t size = slab_class(slab)->block_size;

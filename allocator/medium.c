@@ -86,6 +86,12 @@ static void medium_flush(struct medium_cache *cache)
         medium_evict(cache);
 }
 
+static void medium_renew(struct medium_cache *cache)
+{
+    medium_flush(cache);
+    cache->owed = 0;
+}
+
 INLINE void medium_age(struct medium_cache *cache)
 {
     if (unlikely(cache->count != 0) && !cache->used)

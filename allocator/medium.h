@@ -47,6 +47,8 @@ INLINE void medium_age(struct medium_cache *cache);
 static void medium_flush(struct medium_cache *cache);
 /* or any. */
 RARE void medium_take_away(const struct medium_cache *cache);
+/* All of it goes back, and nothing is kept until the next request: how much may be has perhaps changed. Its thread. */
+static void medium_renew(struct medium_cache *cache);
 /* region_resize, which takes away what is kept behind the block. */
 static bool medium_resize(struct slice *head, size_t slices);
 VALIDITY bool medium_valid(const struct medium_cache *cache);

@@ -302,15 +302,18 @@ static struct slice *region_take(const struct run_request *request, bool *zero)
 
 /* ---- releasing ---- */
 
+static bool run_detach(struct slice *head, uint64_t word)
+{
+    return atomic_compare_exchange_strong_explicit(&head->run, &word, RUN_WORD(RUN_DETACHED, word >> 8),
+                                                   memory_order_acq_rel, memory_order_relaxed);
+}
+
 /* Frees a run if its word is this. Where the free run begins that it is in then; SIZE_MAX: it is another. Region lock,
    so that a forked child without this thread finds a detached run that is nobody's. */
 static size_t run_free(struct region *region, struct slice *head, uint64_t word)
 {
     size_t length = word >> 8;
-    bool done = (word & 0xff) != RUN_CACHED /* others take it without the lock */
-                    ? load_relaxed(head->run) == word
-                    : atomic_compare_exchange_strong_explicit(&head->run, &word, RUN_WORD(RUN_DETACHED, length),
-                                                              memory_order_acq_rel, memory_order_relaxed);
+    bool done = run_detach(head, word); /* others keep a medium run, or take a kept one, without the lock */
     return done ? free_run_join(region, slice_index(region, head), length, length) : SIZE_MAX;
 }
 

@@ -181,7 +181,9 @@ INLINE void run_publish(struct slice *head, enum run_kind kind)
     atomic_signal_fence(memory_order_seq_cst);
     run_in_hand = kind == RUN_DETACHED; /* after: at no moment is our detached run nobody's */
 }
-/* Frees a run: RUN_SLAB (whose owner and back fields the caller has reset) or RUN_MEDIUM. May trim and purge. */
+/* Makes a run of this word RUN_DETACHED; false if its word is another, as another thread was faster. */
+static bool run_detach(struct slice *head, uint64_t word);
+/* Frees a run: RUN_DETACHED (a slab's: its owner and back fields have been reset) or RUN_MEDIUM. May trim and purge. */
 static void region_release(struct slice *head);
 /* The same, unless its word is no longer `word`, as another thread was faster: then false. */
 static bool region_release_if(struct slice *head, uint64_t word);

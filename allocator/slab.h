@@ -17,7 +17,8 @@
    The code is multiplication by an odd key modulo 2^64. A link is above LINK_LOWEST, so as a signed number it is a small
    negative one, and the key has 25 bits: its code is above LINK_CODE_LOWEST, and the code's last byte all ones. Other
    words, such as zero, pointers, text and counts, so are no links at sight; a change of up to three neighbouring bytes of
-   a code never gives another, as it is no multiple of the key; a random word decodes to a link with probability 2^-33.
+   a code never gives another, as it is no multiple of the key; a random word decodes to a link with probability 2^-33,
+   one whose last byte is all ones with 2^-25.
    And a free looks at one byte: the load of a word that the program has just written in parts (a count of references)
    would wait until the parts have left the store buffer.
 

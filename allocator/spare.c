@@ -30,7 +30,8 @@ static struct slice *spare_remove(unsigned class, struct arena *owner, uint32_t 
     else
         store_relaxed(spares.newest, slab->next);
     spares.slices -= slab_class(slab)->slices;
-    slab_claim(slab, owner, owner_id); /* no block is live, so nobody frees one: it was nobody's still */
+    if (!slab_claim(slab, owner, owner_id)) /* as who frees a block of nobody's slab does */
+        diag_fatal("double free", (const void *)slab_start(slab));
     return slab;
 }
 

@@ -111,6 +111,7 @@ COLD void thread_attend(struct arena *arena)
     uint32_t orders = load_acquire(thread_orders), unseen = orders ^ arena->orders_seen;
     arena->orders_seen = orders;
     thread_choose_paths();
+    medium_renew(&arena->medium);
     if (unseen >= ORDER_TRIM)
         arena_trim(arena);
 }

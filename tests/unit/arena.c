@@ -165,6 +165,8 @@ Test(arena, orphans_are_adopted)
     size_t slabs = slabs_there();
     check(slabs == CLASS_COUNT);
     struct arena *heir = arena_obtain();
+    for (unsigned class = 0; class < CLASS_COUNT; class ++)
+        check(heir->slabs[class] == 0 && arena_stride(heir, class) == 0); /* it begins as small as any */
     for (unsigned class = 0; class < CLASS_COUNT; class ++) {
         void *block = arena_allocate(heir, class, &clean);
         check(slab_of(block) == slab_of(blocks[class * 3]) && load_relaxed(slab_of(block)->owner) == heir);

@@ -23,11 +23,6 @@ COLD void *heap_take(size_t alignment, size_t size, enum contents *contents)
 
 /* ---- runs: medium blocks ---- */
 
-static void *medium_address(const struct slice *head)
-{
-    return (void *)slice_address(region_of_slice(head), head);
-}
-
 /* The thread's arena, for what it keeps of runs; NULL if it has none for good. */
 static struct arena *medium_arena(void)
 {
@@ -46,7 +41,7 @@ static void *medium_take(const struct run_request *request, size_t size, enum co
         hardened_medium_begin(head, size);
     run_publish(head, RUN_MEDIUM);
     *contents = zero ? CONTENTS_ZERO : CONTENTS_UNKNOWN;
-    return medium_address(head);
+    return medium_start(head);
 }
 
 /* A run that the thread keeps, for requests that have not come by the fast path; else notes that such are asked for. */
@@ -58,7 +53,7 @@ static void *medium_find(size_t slices)
     struct slice *head = medium_reuse(&arena->medium, slices);
     if (!head)
         medium_miss(&arena->medium, slices, arena_count());
-    return head ? medium_address(head) : NULL;
+    return head ? medium_start(head) : NULL;
 }
 
 /* The size that glibc's malloc would be asked for: its memalign wants the alignment and a smallest block more. More than
@@ -276,7 +271,7 @@ SLOW void *allocate_larger_slow(size_t size)
 SLOW void *allocate_medium(size_t size)
 {
     struct slice *head = medium_reuse(&thread_supply->medium, slices_for(size));
-    return likely(head != NULL) ? medium_address(head) : allocate_usual(size);
+    return likely(head != NULL) ? medium_start(head) : allocate_usual(size);
 }
 
 /* What the fast path has no block for. While sampling sends all here, most go on as if on the fast path. Apart from the

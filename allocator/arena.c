@@ -160,6 +160,8 @@ static uint64_t slab_enough(const struct slice *slab)
 /* What becomes of a slab that is in no list, and of which all blocks are free. */
 static void slab_end(struct arena *arena, struct slice *slab)
 {
+    if (arena->slabs[slab->size_class] != 0)
+        arena->slabs[slab->size_class]--;
     if (unlikely(slab->features != 0))
         spare_put(slab, arena, arena->id);
     else
@@ -248,8 +250,6 @@ static void slab_reconsider(struct arena *arena, struct slice *slab, bool draine
                 partial_remove(arena, slab);
             else
                 list_remove(&arena->waiting[slab->size_class], slab);
-            if (arena->slabs[slab->size_class] != 0)
-                arena->slabs[slab->size_class]--;
             slab_end(arena, slab);
             return;
         }

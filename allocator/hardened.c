@@ -176,7 +176,7 @@ INLINE bool hardened_release_quick(void *p)
     size_t index = ((uintptr_t)p - region->base) >> SLICE_SHIFT;
     if (unlikely(index >= load_folded(region->count)))
         return false;
-    struct slice *slab = slab_head(&region->map[index]);
+    struct slice *slab = slab_at(region, p);
     uintptr_t offset = (uintptr_t)p - slab_start(slab);
     struct arena *arena = thread_hardened;
     struct quarantine *quarantine = load_relaxed(arena->quarantine);
@@ -224,11 +224,6 @@ LAST static bool hardened_release(void *p, unsigned char fill)
 }
 
 /* ---- medium blocks ---- */
-
-static void *medium_start(const struct slice *head)
-{
-    return (void *)slice_address(region_of_slice(head), head);
-}
 
 /* Bytes of the run before its guard. */
 static size_t medium_bytes(const struct slice *head)

@@ -35,6 +35,8 @@ struct medium_cache {
     bool used; /* since medium_age came by */
 };
 
+/* Where the block of a medium run is. */
+INLINE void *medium_start(const struct slice *head) { return (void *)slice_address(region_of_slice(head), head); }
 /* A run of so many slices, RUN_MEDIUM again, or NULL. */
 INLINE struct slice *medium_reuse(struct medium_cache *cache, size_t slices);
 /* Keeps a medium block's run, which must have no features. False: it is as it was. */

@@ -14,7 +14,7 @@ struct option_row {
     enum option_when when;
 };
 
-static const struct option_row option_rows[OPTION_COUNT] = {
+static const LAST_CONSTANT struct option_row option_rows[OPTION_COUNT] = {
 #define OPTION(name, fallback, least, most, when, variable, tunable, help)                                             \
     [OPTION_##name] = {#name, variable, tunable, help, fallback, least, most, when},
 #include "options.def"
@@ -105,7 +105,7 @@ static void complain(const char *what, struct text name, struct text value)
     diag_warn(what, detail);
 }
 
-COLD void setting_take(enum option option, enum option_source source, struct text name, struct text text)
+RARE void setting_take(enum option option, enum option_source source, struct text name, struct text text)
 {
     bool whole;
     size_t value = number_parse(text, &whole);
@@ -129,6 +129,12 @@ COLD void setting_take(enum option option, enum option_source source, struct tex
 
 /* ---- the three forms ---- */
 
+/* What every name begins with. Arrays: every program's environment is looked through, and strings are among the
+   constants that hardly any program reads (layout.ld). */
+static const char own_prefix[] = "BRIM_", glibc_prefix[] = "MALLOC_", tunables_prefix[] = "GLIBC_TUNABLES";
+
+static bool has_prefix(const char *text, const char *prefix) { return strncmp(text, prefix, strlen(prefix)) == 0; }
+
 /* GLIBC_TUNABLES: name=value pairs, separated by colons. A part without a value is passed over. */
 RARE void tunables_read(const char *tunables)
 {
@@ -137,7 +143,7 @@ RARE void tunables_read(const char *tunables)
         struct text pair = {tunables, strcspn(tunables, ":")};
         const char *sign = memchr(pair.at, '=', pair.length);
         tunables += pair.length + (pair.at[pair.length] == ':');
-        if (!sign || strncmp(pair.at, prefix, sizeof prefix - 1) != 0)
+        if (!sign || !has_prefix(pair.at, prefix))
             continue;
         struct text name = {pair.at, (size_t)(sign - pair.at)};
         struct text last_name = {name.at + sizeof prefix - 1, name.length - (sizeof prefix - 1)};
@@ -148,9 +154,8 @@ RARE void tunables_read(const char *tunables)
     }
 }
 
-COLD void variable_read(const char *variable)
+RARE void variable_read(const char *variable)
 {
-    static const char brim[] = "BRIM_";
     const char *sign = strchr(variable, '=');
     if (!sign)
         return;
@@ -159,13 +164,14 @@ COLD void variable_read(const char *variable)
         tunables_read(value.at);
         return;
     }
-    bool ours = strncmp(variable, brim, sizeof brim - 1) == 0;
-    struct text own_name = {variable + sizeof brim - 1, name.length - (sizeof brim - 1)};
+    struct text own_name = {0};
+    if (has_prefix(variable, own_prefix))
+        own_name = (struct text){variable + sizeof own_prefix - 1, name.length - (sizeof own_prefix - 1)};
     for (enum option i = 0; i < OPTION_COUNT; i++) {
         const struct option_row *row = &option_rows[i];
         if (text_is(name, row->variable))
             setting_take(i, GLIBC_VARIABLE, name, value);
-        else if (ours && row->when != WITHOUT_EFFECT && text_is_any_case(own_name, row->name))
+        else if (own_name.at && row->when != WITHOUT_EFFECT && text_is_any_case(own_name, row->name))
             setting_take(i, BRIM_VARIABLE, name, value);
     }
 }
@@ -201,8 +207,8 @@ static void options_init(char *const environment[])
     if (!environment || getauxval(AT_SECURE) != 0)
         return;
     for (; *environment; environment++)
-        /* All names begin with one of these; most of an environment does not. */
-        if (**environment == 'M' || **environment == 'G' || **environment == 'B')
+        if (has_prefix(*environment, own_prefix) || has_prefix(*environment, glibc_prefix) ||
+            has_prefix(*environment, tunables_prefix))
             variable_read(*environment);
     if (option_settings[OPTION_help].value != 0)
         help_print();

@@ -144,13 +144,14 @@ class Process:
         return ranges
 
     def explain_nothing(self):
+        """No memory: a thread of the kernel, or a process on its way out, which still counts as running for a while."""
         try:
-            state = re.search(r"^State:\s+(\S)", self.read_text("status"), re.MULTILINE)
+            flags = int(self.read_text("stat").rpartition(")")[2].split()[6])
         except OSError:
-            state = None
-        if state is None or state[1] in "ZX":
-            raise MapsError(f"process {self.pid} has ended")
-        raise MapsError(f"process {self.pid} ({self.program()}) has no memory of its own: it is the kernel's")
+            flags = 0
+        if flags & KERNEL_THREAD:
+            raise MapsError(f"process {self.pid} ({self.program()}) has no memory of its own: it is the kernel's")
+        raise MapsError(f"process {self.pid} has ended")
 
     def stack_pointers(self):
         """Of the threads that wait in a system call; the others' cannot be had from outside."""
@@ -174,6 +175,7 @@ class Process:
 KERNELS = re.compile(r"\[(vdso|vvar\w*|vsyscall|uprobes|sigpage|vectors)\]$")
 SHARED = re.compile(r"/dev/zero \(deleted\)$|/memfd:|/SYSV[0-9a-f]{8}|/dev/shm/|\[anon_shmem:")
 GUARD_MOST = 1 << 20
+KERNEL_THREAD = 0x00200000  # PF_KTHREAD, among the flags in /proc/PID/stat
 
 
 def kind_of(one):

@@ -59,6 +59,20 @@ class Errors(unittest.TestCase):
             os.mkdir(f"{proc}/77")
             self.expect(r"^maps: process 77 ended while it was read$", "--proc", proc, "77")
 
+    def test_nothing_mapped(self):
+        """A process on its way out has given its memory back and still counts as running; the kernel's own never had any."""
+        cases = (
+            ("77 (a) b) R 1 77 77 0 -1 4228100 0 0", r"^maps: process 77 has ended$"),
+            ("77 (kworker/0:1) I 2 0 0 0 -1 69238880 0 0", r"^maps: process 77 \(worker\) has no memory of its own: it is the"),
+        )
+        for stat, line in cases:
+            with self.subTest(stat=stat), tempfile.TemporaryDirectory() as proc:
+                os.mkdir(f"{proc}/77")
+                for name, text in (("smaps", ""), ("stat", stat), ("comm", "worker\n")):
+                    with open(f"{proc}/77/{name}", "w", encoding="ascii") as file:
+                        file.write(text)
+                self.expect(line, "--proc", proc, "77")
+
     def test_process_that_ends_all_the_time(self):
         """Whatever the moment, it is a table or one of the lines above, and never a traceback."""
         outcomes = set()

@@ -97,7 +97,7 @@ if (isMainThread) {
 }
 JS
 # Debian's is a library and an executable that only starts it; other builds are one executable.
-if ldd "$(command -v node)" | grep -q libnode; then
+if ldd "$(command -v node)" | grep libnode >&2; then
     require_served --by libnode node --version
 else
     require_served node --version

@@ -135,7 +135,7 @@ static void release_block(struct arena *arena, struct slice *slab, void *p, uint
     struct quarantine *quarantine = features & HARDENED_QUARANTINE ? quarantine_of(arena) : NULL;
     struct quarantined what = {0, NULL, NULL};
     if (quarantine) {
-        what = mine ? quarantine_put(quarantine, slab, p, offset) : quarantine_put_foreign(p, offset);
+        what = mine ? quarantine_put(quarantine, slab, p, offset) : quarantine_put_foreign(slab, p, offset);
         if (unlikely(what.found > LINK_LOWEST))
             quarantine_judge(slab, p, what);
     } else if (unlikely(slab_double_free_candidate(p)) && slab_lists_contain(slab, p)) {
@@ -169,6 +169,19 @@ RARE void release_quick_doubtful(struct arena *arena, struct slice *slab, void *
     release_quick_end(arena, p, slab_class(slab)->block_size, before);
 }
 
+/* A block of another thread's slab, or of nobody's; or no slab at all: only an owner is proof of that. */
+LAST SLOW bool release_quick_foreign(struct arena *arena, struct slice *slab, void *p, uintptr_t offset)
+{
+    if (unlikely(run_kind(slab) != RUN_SLAB))
+        return false;
+    struct quarantined what = quarantine_put_foreign(slab, p, offset);
+    if (unlikely(what.found > LINK_LOWEST))
+        quarantine_judge(slab, p, what);
+    release_check(p, slab_class(slab)->block_size, HARDENED_USUAL, 0);
+    block_give_back(arena, slab, p, offset);
+    return true;
+}
+
 /* All that is not straight leaves by a jump: so there is no frame. */
 INLINE bool hardened_release_quick(void *p)
 {
@@ -182,10 +195,11 @@ INLINE bool hardened_release_quick(void *p)
     struct quarantine *quarantine = load_relaxed(arena->quarantine);
     /* The limit is exact here: the slabs for which it never is are formed at once where order is random. But the guard
        behind a slab of the largest class is no block, either. */
-    if (unlikely(load_relaxed(slab->owner) != arena || !slab_is_block(slab, offset) || offset >> LINK_PLACE_BITS != 0 ||
-                 !features_are_usual(slab->features) || !quarantine || chance_state == 0 ||
-                 arena->orders_seen != load_relaxed(thread_orders)))
+    if (unlikely(!slab_is_block(slab, offset) || offset >> LINK_PLACE_BITS != 0 || !features_are_usual(slab->features) ||
+                 !quarantine || chance_state == 0 || arena->orders_seen != load_relaxed(thread_orders)))
         return false;
+    if (unlikely(load_relaxed(slab->owner) != arena))
+        return release_quick_foreign(arena, slab, p, offset);
     struct quarantined what = quarantine_put(quarantine, slab, p, offset);
     size_t size = slab_class(slab)->block_size;
     if (unlikely(what.found > LINK_LOWEST))

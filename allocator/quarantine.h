@@ -36,7 +36,7 @@ static struct quarantine *quarantine_of(struct arena *arena);
 INLINE struct quarantined quarantine_put(struct quarantine *quarantine, const struct slice *slab, void *block,
                                          uintptr_t offset);
 /* The same for a block of somebody else's, for the caller to give back. */
-INLINE struct quarantined quarantine_put_foreign(void *block, uintptr_t offset);
+INLINE struct quarantined quarantine_put_foreign(const struct slice *slab, void *block, uintptr_t offset);
 /* Fatal if the block of which `what` was found was free already. */
 RARE void quarantine_judge(struct slice *slab, const void *block, struct quarantined what);
 /* Ends a block's wait. Fatal if its first word has changed. */

@@ -441,18 +441,11 @@ COLD void release_wake(struct slice *slab)
     errno = saved_errno;
 }
 
-/* Is it a block of the slab, with nothing unusual about it? `sized`: the caller says that it asked for `size` bytes, at
-   most CLASS_MAX. */
-INLINE bool block_is_plain(const struct slice *slab, const void *p, uintptr_t offset, bool sized, size_t size)
+/* Is there nothing unusual about the free of this block of the slab? `sized`: the caller says that it asked for `size`
+   bytes, at most CLASS_MAX. */
+INLINE bool release_is_plain(const struct slice *slab, const void *p, bool sized, size_t size)
 {
-    return likely(slab_is_block(slab, offset)) && likely(!slab_double_free_candidate(p)) &&
-           (!sized || likely(slab->size_class == class_of(size)));
-}
-
-INLINE void release_plain(struct slice *slab, void *p, uintptr_t offset)
-{
-    if (unlikely(slab_push(slab, p, offset)))
-        release_wake(slab);
+    return likely(!slab_double_free_candidate(p)) && (!sized || likely(slab->size_class == class_of(size)));
 }
 
 static size_t block_usable_size(struct block block, const void *p)
@@ -466,15 +459,6 @@ static size_t block_usable_size(struct block block, const void *p)
     case BLOCK_HEAP: return heap_usable_size(heap_of(p), p);
     default: return mapping_usable_size(p);
     }
-}
-
-static void arena_release(struct arena *arena, struct slice *slab, void *p)
-{
-    uintptr_t offset = (uintptr_t)p - slab_start(slab);
-    if (load_relaxed(slab->owner) != arena)
-        arena_release_foreign(arena, slab, p, offset);
-    else if (slab_push(slab, p, offset))
-        arena_wake(arena, slab);
 }
 
 /* Puts a block by that a thread without an arena has freed, as there is no memory for one: free cannot fail. The next
@@ -495,7 +479,7 @@ RARE void stranded_release(struct arena *arena)
         struct block block = block_look_up(p);
         if (block.kind != BLOCK_SLAB)
             block_refuse(block.kind, p, NULL);
-        arena_release(arena, block.slice, p);
+        arena_release(arena, block.slice, p, (uintptr_t)p - slab_start(block.slice));
     }
 }
 
@@ -515,7 +499,7 @@ SLOW void release_usual(void *p)
             strand(p);
             break;
         }
-        arena_release(arena, block.slice, p);
+        arena_release(arena, block.slice, p, (uintptr_t)p - slab_start(block.slice));
         if (unlikely(load_relaxed(stranded) != NULL))
             stranded_release(arena);
         thread_leave(arena);
@@ -586,9 +570,9 @@ INLINE bool release_is_kept(struct slice *head, const void *p, bool sized, size_
            (!sized || size <= run_length(head) << SLICE_SHIFT) && medium_keep(&thread_arena->medium, head);
 }
 
-/* The slow path's first door: a plain block that starts in a further slice of its slab, or of another thread's slab, or
-   a medium block that the thread keeps. (A thread that must look at everything that it frees has arena_none, whose id
-   is 0.) */
+/* The slow path's first door: a plain block that starts in a further slice of its slab, or of a slab of which pages are
+   purged, or which is another thread's or nobody's; or a medium block that the thread keeps. (A thread that must look at
+   everything that it frees has arena_none, whose id is 0.) */
 INLINE bool release_elsewhere(void *p, bool sized, size_t size)
 {
     const struct region *region = &regions[0];
@@ -601,12 +585,12 @@ INLINE bool release_elsewhere(void *p, bool sized, size_t size)
     if (kind != RUN_SLAB)
         return kind == RUN_MEDIUM && release_is_kept(slab, p, sized, size);
     uintptr_t offset = (uintptr_t)p - slab_start(slab);
-    if ((sized && size > CLASS_MAX) || !block_is_plain(slab, p, offset, sized, size))
+    if (unlikely(!slab_is_block(slab, offset)) && !slab_is_formed_block(slab, offset))
         return false;
-    if (load_relaxed(slab->owner) != arena)
-        return slab->features == 0 && arena->orders_seen == load_relaxed(thread_orders) &&
-               arena_push_foreign(arena, slab, p, offset);
-    release_plain(slab, p, offset);
+    if (slab->features != 0 || (sized && size > CLASS_MAX) || !release_is_plain(slab, p, sized, size) ||
+        arena->orders_seen != load_relaxed(thread_orders))
+        return false;
+    arena_release(arena, slab, p, offset);
     return true;
 }
 
@@ -662,8 +646,10 @@ INLINE void release_inline(void *p, bool sized, size_t size)
     if (likely(index < load_folded(region->count))) {
         struct slice *slab = &region->map[index];
         uintptr_t offset = (uintptr_t)p % SLICE_SIZE;
-        if (likely(load_relaxed(slab->owner) == thread_arena) && block_is_plain(slab, p, offset, sized, size)) {
-            release_plain(slab, p, offset);
+        if (likely(load_relaxed(slab->owner) == thread_arena) && likely(slab_is_block(slab, offset)) &&
+            release_is_plain(slab, p, sized, size)) {
+            if (unlikely(slab_push(slab, p, offset)))
+                release_wake(slab);
             return;
         }
     }

@@ -463,6 +463,8 @@ static void arena_notify(struct arena *owner, struct slice *slab)
 /* In a forked child: some arenas are dead. */
 static bool arenas_have_died;
 
+/* The plain case of arena_release_foreign: the slab has an owner, alive, who need not be told. False if it is another;
+   nothing was done then. */
 INLINE bool arena_push_foreign(const struct arena *arena, struct slice *slab, void *block, uintptr_t offset)
 {
     if (unlikely(arenas_have_died))
@@ -478,6 +480,7 @@ INLINE bool arena_push_foreign(const struct arena *arena, struct slice *slab, vo
     return true;
 }
 
+/* Frees a block of a slab that is not this arena's: claims the slab if nobody owns it, else tells the owner. */
 static void arena_release_foreign(struct arena *arena, struct slice *slab, void *block, uintptr_t offset)
 {
     uint64_t remote = load_acquire(slab->remote);
@@ -519,6 +522,30 @@ static void arena_release_foreign(struct arena *arena, struct slice *slab, void 
     }
     if (slab_push(slab, block, offset))
         arena_wake(arena, slab);
+}
+
+SLOW void arena_release_wake(struct arena *arena, struct slice *slab)
+{
+    int saved_errno = errno;
+    arena_wake(arena, slab);
+    errno = saved_errno;
+}
+
+COLD void arena_release_further(struct arena *arena, struct slice *slab, void *block)
+{
+    int saved_errno = errno;
+    arena_release_foreign(arena, slab, block, (uintptr_t)block - slab_start(slab));
+    errno = saved_errno;
+}
+
+INLINE void arena_release(struct arena *arena, struct slice *slab, void *block, uintptr_t offset)
+{
+    if (likely(load_relaxed(slab->owner) == arena)) {
+        if (unlikely(slab_push(slab, block, offset)))
+            arena_release_wake(arena, slab);
+    } else if (unlikely(!arena_push_foreign(arena, slab, block, offset))) {
+        arena_release_further(arena, slab, block);
+    }
 }
 
 /* ---- giving back ---- */

@@ -82,11 +82,8 @@ static void *arena_refill(struct arena *arena, unsigned class, bool *clean);
 RARE void *arena_scrape(struct arena *arena, unsigned class, size_t alignment, bool *clean);
 /* A push has reached slab->wake. */
 static void arena_wake(struct arena *arena, struct slice *slab);
-/* Frees a block of a slab that has an owner, alive, who need not be told, and is not this arena: the plain case of
-   arena_release_foreign. False if it is another; nothing was done then. */
-INLINE bool arena_push_foreign(const struct arena *arena, struct slice *slab, void *block, uintptr_t offset);
-/* Frees a block of a slab that is not this arena's: claims the slab if nobody owns it, else tells the owner. */
-static void arena_release_foreign(struct arena *arena, struct slice *slab, void *block, uintptr_t offset);
+/* Frees the block at `offset` of a slab, whoever owns that. Keeps errno. */
+INLINE void arena_release(struct arena *arena, struct slice *slab, void *block, uintptr_t offset);
 /* The arena keeps nothing any more that no block is in, for when memory runs out: neither runs, nor open slabs, nor
    spares. Its thread only. */
 static void arena_yield(struct arena *arena);

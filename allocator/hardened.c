@@ -143,7 +143,7 @@ static void release_block(struct arena *arena, struct slice *slab, void *p, uint
     }
     release_check(p, slab_class(slab)->block_size, features, fill);
     if (!quarantine || !mine)
-        block_give_back(arena, slab, p, offset);
+        arena_release(arena, slab, p, offset);
     else if (what.before)
         quarantine_end(arena, what.before);
 }
@@ -178,7 +178,7 @@ LAST SLOW bool release_quick_foreign(struct arena *arena, struct slice *slab, vo
     if (unlikely(what.found > LINK_LOWEST))
         quarantine_judge(slab, p, what);
     release_check(p, slab_class(slab)->block_size, HARDENED_USUAL, 0);
-    block_give_back(arena, slab, p, offset);
+    arena_release(arena, slab, p, offset);
     return true;
 }
 

@@ -14,24 +14,6 @@ INLINE size_t quarantine_place(const struct slice *slab)
                                              : GROUP_SMALL + GROUP_MIDDLE + chance_below(GROUP_LARGE);
 }
 
-/* With errno kept, as the release has it. */
-RARE void block_give_back_slow(struct arena *arena, struct slice *slab, void *block, uintptr_t offset, bool mine)
-{
-    int saved_errno = errno;
-    if (mine)
-        arena_wake(arena, slab);
-    else
-        arena_release_foreign(arena, slab, block, offset);
-    errno = saved_errno;
-}
-
-INLINE void block_give_back(struct arena *arena, struct slice *slab, void *block, uintptr_t offset)
-{
-    bool mine = load_relaxed(slab->owner) == arena;
-    if (unlikely(mine ? slab_push(slab, block, offset) : !arena_push_foreign(arena, slab, block, offset)))
-        block_give_back_slow(arena, slab, block, offset, mine);
-}
-
 INLINE void quarantine_end(struct arena *arena, void *block)
 {
     const struct region *region = region_of_likely(block);
@@ -39,7 +21,7 @@ INLINE void quarantine_end(struct arena *arena, void *block)
     uintptr_t offset = (uintptr_t)block - slab_start(slab);
     if (unlikely(*(block_word *)block * process_key.decode != QUARANTINE_MARK(offset)))
         diag_fatal("write after free", block);
-    block_give_back(arena, slab, block, offset);
+    arena_release(arena, slab, block, offset);
 }
 
 RARE bool quarantine_contains(const void *block, const _Atomic(void *) *except)

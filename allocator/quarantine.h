@@ -45,7 +45,5 @@ INLINE void quarantine_end(struct arena *arena, void *block);
 RARE bool quarantine_contains(const void *block, const _Atomic(void *) *except);
 /* Its thread is done with the arena: all blocks go back. */
 static void quarantine_flush(struct arena *arena);
-/* Frees a block of a slab, whoever owns that. */
-INLINE void block_give_back(struct arena *arena, struct slice *slab, void *block, uintptr_t offset);
 
 #endif

@@ -108,10 +108,19 @@ INLINE bool link_is_at(const void *block, const struct link_key *key)
 /* True if the first word of the block being freed says that it may be free already. */
 INLINE bool slab_double_free_candidate(const void *block) { return link_is_at(block, &process_key); }
 
+INLINE const struct size_class *slab_class(const struct slice *slab) { return &size_classes[slab->size_class]; }
+
 /* True if `offset` is that of a formed block, and no page of the slab is purged. */
 INLINE bool slab_is_block(const struct slice *slab, uintptr_t offset)
 {
     return (uint32_t)offset * slab->reciprocal < load_folded_half(slab->limit);
+}
+
+/* True if `offset`, which is within the slab, is that of a formed block, purged pages or not. */
+INLINE bool slab_is_formed_block(const struct slice *slab, uintptr_t offset)
+{
+    return (uint32_t)offset * slab->reciprocal < slab_class(slab)->limit &&
+           !(load_relaxed(slab->unformed) >> (offset >> os_page_shift) & 1);
 }
 
 /* The head of a list on which the block at `offset` has been pushed. (Its place is filled with ones, not zeros, because
@@ -140,7 +149,6 @@ INLINE struct slice *slab_at(const struct region *region, const void *p)
     return slab_head(&region->map[((uintptr_t)p - region->base) >> SLICE_SHIFT]);
 }
 INLINE uint64_t slab_free_count(const struct slice *slab) { return LINK_COUNT(load_relaxed(slab->head)); }
-INLINE const struct size_class *slab_class(const struct slice *slab) { return &size_classes[slab->size_class]; }
 
 /* Makes the detached run of `head` a slab of `class`, owned by `owner`, nothing formed. A slice more than the class
    needs becomes a guard. `stride`: pages that are to be formed at once, at least. */

@@ -585,10 +585,9 @@ INLINE bool release_elsewhere(void *p, bool sized, size_t size)
     if (kind != RUN_SLAB)
         return kind == RUN_MEDIUM && release_is_kept(slab, p, sized, size);
     uintptr_t offset = (uintptr_t)p - slab_start(slab);
-    if (unlikely(!slab_is_block(slab, offset)) && !slab_is_formed_block(slab, offset))
+    if (slab->features != 0 || (unlikely(!slab_is_block(slab, offset)) && !slab_is_formed_block(slab, offset)))
         return false;
-    if (slab->features != 0 || (sized && size > CLASS_MAX) || !release_is_plain(slab, p, sized, size) ||
-        arena->orders_seen != load_relaxed(thread_orders))
+    if ((sized && size > CLASS_MAX) || !release_is_plain(slab, p, sized, size) || thread_has_orders(arena))
         return false;
     arena_release(arena, slab, p, offset);
     return true;

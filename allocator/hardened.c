@@ -174,11 +174,7 @@ LAST SLOW bool release_quick_foreign(struct arena *arena, struct slice *slab, vo
 {
     if (unlikely(run_kind(slab) != RUN_SLAB))
         return false;
-    struct quarantined what = quarantine_put_foreign(slab, p, offset);
-    if (unlikely(what.found > LINK_LOWEST))
-        quarantine_judge(slab, p, what);
-    release_check(p, slab_class(slab)->block_size, HARDENED_USUAL, 0);
-    arena_release(arena, slab, p, offset);
+    release_block(arena, slab, p, offset, 0);
     return true;
 }
 
@@ -196,7 +192,7 @@ INLINE bool hardened_release_quick(void *p)
     /* The limit is exact here: the slabs for which it never is are formed at once where order is random. But the guard
        behind a slab of the largest class is no block, either. */
     if (unlikely(!slab_is_block(slab, offset) || offset >> LINK_PLACE_BITS != 0 || !features_are_usual(slab->features) ||
-                 !quarantine || chance_state == 0 || arena->orders_seen != load_relaxed(thread_orders)))
+                 !quarantine || chance_state == 0 || thread_has_orders(arena)))
         return false;
     if (unlikely(load_relaxed(slab->owner) != arena))
         return release_quick_foreign(arena, slab, p, offset);
@@ -219,11 +215,9 @@ LAST static bool hardened_release(void *p, unsigned char fill)
     struct slice *slab = slab_at(region, p);
     if (unlikely(run_kind(slab) != RUN_SLAB))
         return false;
-    const struct size_class *row = slab_class(slab);
     uintptr_t offset = (uintptr_t)p - slab_start(slab);
     /* Not slab->limit, which says that frees had better look for unformed pages: here they always do. */
-    if (unlikely((uint32_t)offset * row->reciprocal >= row->limit || offset >= row->slices * SLICE_SIZE ||
-                 load_relaxed(slab->unformed) >> (offset >> os_page_shift) & 1))
+    if (unlikely(offset >= slab_class(slab)->slices * SLICE_SIZE || !slab_is_formed_block(slab, offset)))
         return false;
     if (unlikely(slab_is_of_before(slab))) {
         release_of_before(slab, p);

@@ -131,7 +131,7 @@ RARE void setting_take(enum option option, enum option_source source, struct tex
 
 /* What every name begins with. Arrays: every program's environment is looked through, and strings are among the
    constants that hardly any program reads (layout.ld). */
-static const char own_prefix[] = "BRIM_", glibc_prefix[] = "MALLOC_", tunables_prefix[] = "GLIBC_TUNABLES";
+static const char own_prefix[] = "BRIM_", glibc_prefix[] = "MALLOC_", tunables_name[] = "GLIBC_TUNABLES";
 
 static bool has_prefix(const char *text, const char *prefix) { return strncmp(text, prefix, strlen(prefix)) == 0; }
 
@@ -160,7 +160,7 @@ RARE void variable_read(const char *variable)
     if (!sign)
         return;
     struct text name = {variable, (size_t)(sign - variable)}, value = {sign + 1, strlen(sign + 1)};
-    if (text_is(name, "GLIBC_TUNABLES")) {
+    if (text_is(name, tunables_name)) {
         tunables_read(value.at);
         return;
     }
@@ -208,7 +208,7 @@ static void options_init(char *const environment[])
         return;
     for (; *environment; environment++)
         if (has_prefix(*environment, own_prefix) || has_prefix(*environment, glibc_prefix) ||
-            has_prefix(*environment, tunables_prefix))
+            has_prefix(*environment, tunables_name))
             variable_read(*environment);
     if (option_settings[OPTION_help].value != 0)
         help_print();

@@ -116,7 +116,7 @@ INLINE bool slab_is_block(const struct slice *slab, uintptr_t offset)
     return (uint32_t)offset * slab->reciprocal < load_folded_half(slab->limit);
 }
 
-/* True if `offset`, which is within the slab, is that of a formed block, purged pages or not. */
+/* True if `offset` is that of a formed block, purged pages or not. It is not in a guard. */
 INLINE bool slab_is_formed_block(const struct slice *slab, uintptr_t offset)
 {
     return (uint32_t)offset * slab->reciprocal < slab_class(slab)->limit &&

@@ -121,7 +121,7 @@ static inline struct arena *thread_enter(void)
     struct arena *arena = thread_home;
     if (unlikely(!arena))
         return thread_attach();
-    if (unlikely(!exit_hooked || arena->orders_seen != load_relaxed(thread_orders)))
+    if (unlikely(!exit_hooked || thread_has_orders(arena)))
         thread_attend(arena);
     return arena;
 }

@@ -42,6 +42,7 @@ static void thread_slow(uint32_t reason, bool slow);
    hold, if it has not since the last ORDER_TRIM. The number of an order says which of the two it is. */
 enum { ORDER_LOOK = 1, ORDER_TRIM = 1 << 16 };
 static _Atomic uint32_t thread_orders;
+INLINE bool thread_has_orders(const struct arena *arena) { return arena->orders_seen != load_relaxed(thread_orders); }
 static void thread_order(uint32_t order);
 /* malloc_trim's part for slabs: the calling thread's now, the others' by an order. True if anything went back. */
 static bool thread_trim(void);

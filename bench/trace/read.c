@@ -5,7 +5,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdarg.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -175,9 +174,9 @@ static uint64_t take_address(struct cursor *cursor, uint64_t *last)
 }
 
 /* Numbers grow from 1 on, and so are never 0. */
-static uint64_t take_sequence(struct cursor *cursor, uint64_t *last, bool follows)
+static uint64_t advance_sequence(struct cursor *cursor, uint64_t *last, uint64_t by)
 {
-    if (follows && __builtin_add_overflow(*last, take(cursor), last))
+    if (__builtin_add_overflow(*last, by, last))
         reject("corrupt: impossible sequence numbers in the chunk at byte %zu", cursor->chunk_offset);
     return *last;
 }
@@ -191,9 +190,10 @@ static void decode_event(struct cursor *cursor, struct trace_event *event, uint6
     event->kind = first & TRACE_KIND_MASK;
     if (event->kind > TRACE_FORK || first & ~(TRACE_KIND_MASK | TRACE_SEQUENCE_FOLLOWS))
         reject("corrupt: there is an unknown event in the chunk at byte %zu", cursor->chunk_offset);
-    if (++*sequence == 0)
-        reject("corrupt: impossible sequence numbers in the chunk at byte %zu", cursor->chunk_offset);
-    event->sequence = event->end_sequence = take_sequence(cursor, sequence, first & TRACE_SEQUENCE_FOLLOWS);
+    advance_sequence(cursor, sequence, 1);
+    if (first & TRACE_SEQUENCE_FOLLOWS)
+        advance_sequence(cursor, sequence, take(cursor));
+    event->sequence = event->end_sequence = *sequence;
     switch (event->kind) {
     case TRACE_ALIGNED: {
         uint64_t alignment = take(cursor);
@@ -211,7 +211,7 @@ static void decode_event(struct cursor *cursor, struct trace_event *event, uint6
         event->old_address = take_address(cursor, address);
         event->size = take(cursor);
         event->address = take_address(cursor, address);
-        event->end_sequence = take_sequence(cursor, sequence, true);
+        event->end_sequence = advance_sequence(cursor, sequence, take(cursor));
         break;
     case TRACE_FREE:
         event->address = take_address(cursor, address);

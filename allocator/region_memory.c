@@ -327,8 +327,9 @@ static void break_after_fork(struct region *region, bool lost)
 
 /* ---- giving back ---- */
 
-/* What of the live memory may be kept free beside it: in runs, and in slabs. */
-enum { BUDGET_FLOOR_SLICES = 32, BUDGET_SHARE = 8, SLAB_BUDGET_SHARE = 16 };
+/* What share of the live memory may be kept free beside it, in runs and in slabs; and how much is taken for live at
+   least, so that small programs may keep 8 and 4 MiB. */
+enum { BUDGET_SHARE = 8, SLAB_BUDGET_SHARE = 16, BUDGET_LIVE_LEAST = 64 * MIB / SLICE_SIZE };
 
 /* Slices in use, but for what slabs have given back of them. */
 static size_t region_live(const struct region *region)
@@ -339,7 +340,7 @@ static size_t region_live(const struct region *region)
 
 static size_t region_regret(struct region *region)
 {
-    return regret_now(&region->regret, max_size(region_live(region), BUDGET_FLOOR_SLICES));
+    return regret_now(&region->regret, max_size(region_live(region), BUDGET_LIVE_LEAST / BUDGET_SHARE));
 }
 
 /* Is so much free at the top that it is trimmed? Region lock. */
@@ -446,16 +447,17 @@ LAST static size_t region_purge_oldest(struct region *region, size_t keep)
     return dirty - left;
 }
 
-static size_t budget_floor(void)
+/* Slices that may be kept free beside so many live ones. */
+static size_t budget_beside(size_t live, size_t share)
 {
     size_t least = region_policy.trim_explicit ? load_relaxed(region_policy.trim_threshold) >> SLICE_SHIFT : 0;
-    return max_size(least, BUDGET_FLOOR_SLICES);
+    return max_size(least, max_size(live, BUDGET_LIVE_LEAST) / share);
 }
 
 /* How many dirty free slices the region may keep. Region lock. */
 static size_t purge_budget(struct region *region)
 {
-    return max_size(budget_floor(), region_live(region) / BUDGET_SHARE) + region_regret(region);
+    return budget_beside(region_live(region), BUDGET_SHARE) + region_regret(region);
 }
 
 /* What is kept of it once it was crossed. */
@@ -469,7 +471,7 @@ static bool budget_is_crossed(const struct region *region, size_t budget)
 /* The number of dirty slices to purge down to; SIZE_MAX: nothing is to be purged. Region lock. */
 static size_t purge_due(struct region *region)
 {
-    if (likely(!budget_is_crossed(region, budget_floor()))) { /* so that most releases need not ask for the rest */
+    if (likely(!budget_is_crossed(region, budget_beside(0, BUDGET_SHARE)))) { /* so that most releases need not ask for the rest */
         region->purging = false;
         return SIZE_MAX;
     }
@@ -490,7 +492,7 @@ static size_t region_purge_budget(void)
         return SIZE_MAX;
     for (size_t i = 0; i < load_acquire(region_count); i++)
         live += region_live(&regions[i]);
-    return max_size(budget_floor(), live / SLAB_BUDGET_SHARE) << SLICE_SHIFT;
+    return budget_beside(live, SLAB_BUDGET_SHARE) << SLICE_SHIFT;
 }
 
 /* What a release left to do. Region lock. */

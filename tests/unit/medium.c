@@ -131,7 +131,8 @@ Test(medium, the_oldest_makes_room)
 Test(medium, bounds)
 {
     take(1);
-    check(medium_limit(1) == MEDIUM_SLICES && medium_limit(2) == 4 && medium_limit(1000) == MEDIUM_LEAST);
+    check(medium_limit(1) == MEDIUM_SLICES && medium_limit(2) == MEDIUM_SLICES && medium_limit(4) == 4 &&
+          medium_limit(1000) == MEDIUM_LEAST);
     take(100 * MIB >> SLICE_SHIFT);
     check(medium_limit(2) == MEDIUM_SLICES); /* in proportion to what is live */
     region_policy.trim_explicit = true;

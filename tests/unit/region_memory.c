@@ -564,12 +564,12 @@ Test(region_memory, churn_is_left_alone)
     check(regions[0].discarded < (size_t)ROUNDS / 5 * RUNS * EACH * SLICE_SIZE);
     check(regret_now(&regions[0].regret, SIZE_MAX) > 0);
     regions[0].regret.decayed_at -= 60 * 1000; /* a minute later a few releases find the regret gone */
-    check(regions[0].dirty_slices > budget_floor());
+    check(regions[0].dirty_slices > budget_beside(0, BUDGET_SHARE));
     for (int i = 0; i < 4; i++) {
         take(EACH);
         runs_release(&runs, &runs.run[runs.count - 1]);
     }
-    check(regions[0].dirty_slices <= max_size(budget_floor(), region_live(&regions[0]) / BUDGET_SHARE));
+    check(regions[0].dirty_slices <= budget_beside(region_live(&regions[0]), BUDGET_SHARE));
     runs_check(&runs);
 }
 

@@ -103,9 +103,10 @@ LAST static struct heap_block heap_block_look_up(struct brim_heap *heap, const v
         return (struct heap_block){HEAP_BLOCK_UNKNOWN, 0};
     struct heap_block block = {HEAP_BLOCK_INVALID, index - back};
     struct heap_slice *head = heap_slice(heap, block.index);
-    size_t count = load_relaxed(heap->count);
-    if (back != 0 && heap_run_kind(head) != HEAP_SLAB)
+    size_t length = heap_run_length(head); /* the run may end behind what we have seen of the heap's growth */
+    if ((back != 0 && heap_run_kind(head) != HEAP_SLAB) || (length > 1 && !heap_reaches(heap, block.index + length - 1)))
         return (struct heap_block){HEAP_BLOCK_UNKNOWN, 0};
+    size_t count = load_relaxed(heap->count);
     switch (heap_run_kind(head)) {
     case HEAP_SLAB: {
         if (!heap_slab_makes_sense(heap, block.index, count)) {

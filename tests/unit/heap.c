@@ -145,6 +145,29 @@ Test(heap, what_one_handle_adds_the_other_follows)
     remove_file();
 }
 
+/* A run may begin in the last slice that a process knew of before others made the heap larger, and end behind it. */
+Test(heap, a_run_across_the_end_of_what_is_known)
+{
+    struct brim_heap *heap = heap_of_kind(BRIM_HEAP_FILE, 0);
+    struct brim_heap *other = brim_heap_open(file_name(), BRIM_HEAP_FILE);
+    check(other && brim_heap_malloc(other, 16));
+    const size_t sizes[] = {3 * SLICE_SIZE, 20000};
+    for (size_t i = 0; i < COUNT_OF(sizes); i++) {
+        brim_offset offset = brim_heap_offset(heap, brim_heap_malloc(heap, sizes[i]));
+        void *block = brim_heap_pointer(other, offset);
+        size_t known = (offset >> SLICE_SHIFT) + 1;
+        store_relaxed(other->count, known);
+        check(brim_heap_usable_size(other, block) >= sizes[i]);
+        store_relaxed(other->count, known);
+        brim_heap_free(other, block);
+        check(!load_relaxed(other->damaged) && load_relaxed(other->count) > known);
+    }
+    heap_is_good(other);
+    brim_heap_close(other);
+    brim_heap_close(heap);
+    remove_file();
+}
+
 Test(heap, snapshots_keep_their_writes)
 {
     struct brim_heap *heap = heap_of_kind(BRIM_HEAP_FILE, 0);

@@ -57,7 +57,8 @@ static void partial_remove(struct arena *arena, struct slice *slab)
 
 /* ---- idle bytes: what has become free in slabs that are not open since those were last looked at ---- */
 
-/* Of all arenas and orphans. Counts modulo 2^64, so that a passing error (of a child forked half-way) passes. */
+/* Of all arenas and orphans, but for a slab's worth that each arena may not have told yet. Counts modulo 2^64, so that
+   a passing error (of a child forked half-way) passes. */
 static _Atomic size_t idle_total;
 
 static size_t slab_idle(const struct slice *slab)
@@ -71,9 +72,21 @@ static size_t idle_renote(struct slice *slab, size_t blocks)
 {
     size_t bytes = (blocks - slab->noted_free) * slab_class(slab)->block_size;
     slab->noted_free = (uint16_t)blocks;
-    if (bytes != 0)
-        atomic_fetch_add_explicit(&idle_total, bytes, memory_order_relaxed);
     return bytes;
+}
+
+static void idle_tell(struct arena *arena)
+{
+    atomic_fetch_add_explicit(&idle_total, arena->idle - arena->idle_told, memory_order_relaxed);
+    arena->idle_told = arena->idle;
+}
+
+/* The same for a slab of an arena, which tells the rest of a sum that all threads write to only now and then. */
+static void arena_note(struct arena *arena, struct slice *slab, size_t blocks)
+{
+    arena->idle += idle_renote(slab, blocks);
+    if (unlikely(arena->idle - arena->idle_told + SLICE_SIZE > 2 * SLICE_SIZE))
+        idle_tell(arena);
 }
 
 /* ---- orphans: nobody's slabs that have free blocks, by class ---- */
@@ -84,9 +97,16 @@ static struct {
     _Atomic size_t idle;                        /* noted of them; changed under the lock */
 } orphans = {.lock = {.rank = RANK_ORPHANS}};
 
+static void orphan_note(struct slice *slab, size_t blocks)
+{
+    size_t bytes = idle_renote(slab, blocks);
+    store_relaxed(orphans.idle, load_relaxed(orphans.idle) + bytes);
+    atomic_fetch_add_explicit(&idle_total, bytes, memory_order_relaxed);
+}
+
 static void orphan_remove(struct slice *slab)
 {
-    store_relaxed(orphans.idle, load_relaxed(orphans.idle) + idle_renote(slab, 0));
+    orphan_note(slab, 0);
     struct slice *first = load_relaxed(orphans.first[slab->size_class]);
     list_remove(&first, slab);
     store_relaxed(orphans.first[slab->size_class], first);
@@ -96,7 +116,7 @@ static void orphan_remove(struct slice *slab)
 /* Those with something noted as idle come first. */
 static void orphan_add(struct slice *slab)
 {
-    store_relaxed(orphans.idle, load_relaxed(orphans.idle) + idle_renote(slab, slab_idle(slab)));
+    orphan_note(slab, slab_idle(slab));
     struct slice *first = load_relaxed(orphans.first[slab->size_class]);
     list_add(&first, slab, slab->noted_free == 0);
     store_relaxed(orphans.first[slab->size_class], first);
@@ -139,7 +159,7 @@ static struct slice *orphan_adopt(struct arena *arena, unsigned class, bool idle
             break;
         }
         /* Claimed while it is listed: if somebody freed a block of it and was faster, he ends it only when it is not. */
-        bool claimed = slab_claim(slab, arena, arena->id);
+        bool claimed = slab_claim(slab, arena, arena->id, REMOTE_WAKE_NEVER);
         orphan_remove(slab);
         if (!claimed)
             slab = NULL;
@@ -199,15 +219,18 @@ LAST static size_t arena_purge_partial(struct arena *arena)
     return given;
 }
 
-/* Gives back idle pages, the arena's own and those of orphans, if there is more idle than the budget allows. */
-static void arena_purge(struct arena *arena)
+static bool arena_is_looking(const struct arena *arena)
 {
-    size_t total = load_relaxed(idle_total), budget = region_purge_budget(), worth = total / 8, given = 0;
-    arena->idle_spared = min_size(arena->idle_spared, arena->idle); /* some of it was used since */
+    return arena->purge_slab || arena->purge_next < CLASS_COUNT;
+}
+
+/* The rest of arena_purge, where so much is idle in all. */
+LAST SLOW void arena_purge_over(struct arena *arena, size_t total)
+{
+    size_t budget = region_purge_budget(), worth = total / 8, given = 0;
     /* The budget is a sixteenth of what is live: regret may make it three. */
-    if (total > budget && (ptrdiff_t)total > 0 && total > budget + regret_now(&arena->regret, 2 * budget)) {
-        bool looking = arena->purge_slab || arena->purge_next < CLASS_COUNT;
-        if (!looking && arena->idle - arena->idle_spared >= worth)
+    if (total > budget && total > budget + regret_now(&arena->regret, 2 * budget)) {
+        if (!arena_is_looking(arena) && arena->idle - arena->idle_spared >= worth)
             arena->idle_spared = arena->purge_next = 0;
         if (load_relaxed(orphans.idle) >= worth)
             given += arena_purge_orphans(arena, LOOKS_MAX);
@@ -217,13 +240,25 @@ static void arena_purge(struct arena *arena)
         regret_give(&arena->regret, given);
 }
 
+/* Gives back idle pages, the arena's own and those of orphans, if there is more idle than the budget allows. */
+static void arena_purge(struct arena *arena)
+{
+    size_t total = load_relaxed(idle_total);
+    arena->idle_spared = min_size(arena->idle_spared, arena->idle); /* some of it was used since */
+    bool over = total > PURGE_BUDGET_LEAST && (ptrdiff_t)total > 0;
+    if (unlikely(over || arena_is_looking(arena)))
+        arena_purge_over(arena, over ? total : 0);
+}
+
 /* The number of free blocks at which a slab that has `sum` wants to be looked at next. */
 static uint64_t slab_next_look(const struct slice *slab, uint64_t sum)
 {
     if (slab->state == SLAB_WAITING)
         return slab_enough(slab);
-    uint64_t quarter = max_size(1, slab_class(slab)->capacity / 4);
-    return min_size(slab->formed, (sum / quarter + 1) * quarter);
+    uint64_t quarter = slab_class(slab)->capacity / 4, next = quarter;
+    while (next <= sum)
+        next += quarter;
+    return min_size(slab->formed, next);
 }
 
 /* Looks at a partial or waiting slab: destroys it if all its blocks are free, moves it to where it belongs, and sets
@@ -231,7 +266,7 @@ static uint64_t slab_next_look(const struct slice *slab, uint64_t sum)
 static void slab_reconsider(struct arena *arena, struct slice *slab, bool drained)
 {
     if (slab->state == SLAB_PARTIAL)
-        arena->idle += idle_renote(slab, slab_idle(slab));
+        arena_note(arena, slab, slab_idle(slab));
     for (;;) {
         uint64_t remote = load_acquire(slab->remote);
         uint64_t local = slab_free_count(slab), sum = local + REMOTE_COUNT(remote);
@@ -245,7 +280,7 @@ static void slab_reconsider(struct arena *arena, struct slice *slab, bool draine
             return;
         }
         if (sum == slab->formed) {
-            arena->idle += idle_renote(slab, 0);
+            arena_note(arena, slab, 0);
             if (slab->state == SLAB_PARTIAL)
                 partial_remove(arena, slab);
             else
@@ -274,7 +309,7 @@ static void slab_reconsider(struct arena *arena, struct slice *slab, bool draine
 
 static void slab_open(struct arena *arena, struct slice *slab)
 {
-    arena->idle += idle_renote(slab, 0);
+    arena_note(arena, slab, 0);
     slab->looked_free = 0;
     slab->state = SLAB_OPEN;
     slab->sparse = false;
@@ -289,6 +324,17 @@ static void slab_wait(struct arena *arena, struct slice *slab)
     slab->state = SLAB_WAITING;
     slab->sparse = false;
     list_add(&arena->waiting[slab->size_class], slab, false);
+}
+
+/* All that slab_reconsider would do with most slabs that were nobody's and are claimed by a free, as the first remote free
+   of those is told. False: that is needed. */
+static bool slab_waits(struct slice *slab)
+{
+    uint64_t enough = slab_enough(slab);
+    if (slab_free_count(slab) >= enough || load_relaxed(slab->unformed) != 0)
+        return false;
+    slab->wake = WAKE_AT(enough);
+    return true;
 }
 
 static _Thread_local bool arena_draining; /* this thread has slabs in hand that were pending */
@@ -364,12 +410,13 @@ static void *slab_supply(struct arena *arena, struct slice *slab, bool *clean)
     return slab_pop(slab);
 }
 
-/* Takes an open slab out of the table, for its own class and for those that borrow from it. */
+/* Takes an open slab out of the table, for its own class and for those that borrow from it, which are next below. */
 static void slab_unopen(struct arena *arena, const struct slice *slab)
 {
-    for (unsigned class = 0; class <= slab->size_class; class ++)
-        if (arena->open[class] == slab)
-            arena_set_open(arena, class, SLAB_NONE);
+    unsigned lender = slab_class(slab)->lender;
+    for (unsigned end = slab->size_class + 1u; end > 0 && size_classes[end - 1].lender == lender; end--)
+        if (arena->open[end - 1] == slab)
+            arena_set_open(arena, end - 1, SLAB_NONE);
 }
 
 /* The open slab is exhausted: it becomes nobody's, unless remote frees are on their way to it. */
@@ -489,7 +536,7 @@ static void arena_release_foreign(struct arena *arena, struct slice *slab, void 
         uint32_t id = REMOTE_ID(remote);
         bool claimed = false;
         if (id == 0) {
-            claimed = slab_claim(slab, arena, arena->id);
+            claimed = slab_claim(slab, arena, arena->id, 1);
         } else if (id == arena->id) {
             /* Ours, though the caller did not see that: the arena changed threads since. */
             break;
@@ -512,7 +559,8 @@ static void arena_release_foreign(struct arena *arena, struct slice *slab, void 
             orphan_claimed(slab);
             slab_wait(arena, slab);
             slab_push(slab, block, offset);
-            slab_reconsider(arena, slab, false);
+            if (id != 0 || !slab_waits(slab))
+                slab_reconsider(arena, slab, false);
             /* A thread that does not allocate comes by slabs here, and has no other occasion. */
             if (unlikely(load_relaxed(arena->pending) != NULL))
                 arena_drain(arena);

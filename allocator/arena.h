@@ -50,6 +50,7 @@ struct arena {
     uint8_t borrows[CLASS_COUNT]; /* times a class was refilled from its lender's slab */
     struct regret regret;         /* in bytes: by how much purging its slabs was too eager */
     size_t idle;                  /* bytes freed in its partial slabs since those were last looked at */
+    size_t idle_told;             /* of it, what the sum of all arenas has */
     size_t idle_spared;           /* of it, what the last look left alone */
     struct slice *purge_slab;     /* partial slab that is looked at next; NULL: the first of the class purge_next */
     unsigned purge_next;          /* CLASS_COUNT: there is none */

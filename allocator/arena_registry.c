@@ -111,7 +111,7 @@ COLD struct arena *arena_obtain(void)
 /* Lets go of one slab that is in no list. */
 static void slab_leave(struct arena *arena, struct slice *slab)
 {
-    arena->idle += idle_renote(slab, 0);
+    arena_note(arena, slab, 0);
     slab_merge_remote(slab);
     bool empty = slab_free_count(slab) == slab->formed && !(load_acquire(slab->remote) & REMOTE_PENDING);
     bool full = slab_free_count(slab) == 0 && load_relaxed(slab->unformed) == 0;
@@ -137,7 +137,7 @@ RARE void arena_abandon(struct arena *arena)
                 next = i == 0 ? NULL : slab->next;
                 if (slab->size_class != class) /* a lender's */
                     continue;
-                arena->idle += idle_renote(slab, 0);
+                arena_note(arena, slab, 0);
                 slab_disown(slab, arena); /* if others' frees are there, it stays owned by an arena that forgot it */
             }
     }
@@ -180,6 +180,7 @@ static void arena_retire(struct arena *arena)
                 }
         }
         memset(arena->slabs, 0, sizeof arena->slabs);
+        idle_tell(arena);
         arena_purge(arena);
         lock_acquire(&arenas.lock);
         atomic_store(&arena->state, ARENA_IDLE);
@@ -282,7 +283,7 @@ RARE void arena_after_fork(struct arena *mine)
     }
     store_relaxed(dead_keep_medium, arenas_have_died);
     /* What the dead ones had noted is nobody's to give. */
-    store_relaxed(idle_total, (mine ? mine->idle : 0) + load_relaxed(orphans.idle));
+    store_relaxed(idle_total, (mine ? mine->idle_told : 0) + load_relaxed(orphans.idle));
     if (broken) {
         arenas.spare = arenas.spare_end = 0; /* perhaps half set */
         arenas.idle = NULL;

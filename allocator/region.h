@@ -195,6 +195,7 @@ RARE bool region_is_free(struct region *region, const struct slice *slice);
 RARE bool region_is_foreign(uintptr_t from, size_t bytes);
 /* How many bytes of free memory may stay with us in slabs before their pages are given back. SIZE_MAX: all. */
 static size_t region_purge_budget(void);
+#define PURGE_BUDGET_LEAST (4 * MIB) /* it is never less */
 /* malloc_trim: gives back every free run's pages and the top above `pad` bytes. True if anything went back. */
 static bool region_trim_all(size_t pad);
 /* Bytes of the heap map that are open. Break lock. */

@@ -328,8 +328,8 @@ static void break_after_fork(struct region *region, bool lost)
 /* ---- giving back ---- */
 
 /* What share of the live memory may be kept free beside it, in runs and in slabs; and how much is taken for live at
-   least, so that small programs may keep 8 and 4 MiB. */
-enum { BUDGET_SHARE = 8, SLAB_BUDGET_SHARE = 16, BUDGET_LIVE_LEAST = 64 * MIB / SLICE_SIZE };
+   least: 64 MiB, so small programs may keep 8 MiB of runs. */
+enum { BUDGET_SHARE = 8, SLAB_BUDGET_SHARE = 16, BUDGET_LIVE_LEAST = PURGE_BUDGET_LEAST * SLAB_BUDGET_SHARE / SLICE_SIZE };
 
 /* Slices in use, but for what slabs have given back of them. */
 static size_t region_live(const struct region *region)

@@ -31,7 +31,9 @@
 #ifndef LOOK
 #define LOOK 3 /* a partial slab is looked at whenever so many more of its blocks are free: slab_next_look */
 #endif
+#ifndef ENOUGH
 #define ENOUGH 1 /* free blocks with which a slab that was full is worth opening */
+#endif
 #define NEVER 7
 #define NOBODY 0 /* arena numbers, ids, begin at 1 */
 
@@ -159,19 +161,19 @@ inline slab_merge_remote()
     }
 }
 
-inline slab_claim(arena)
+inline slab_claim(arena, its_wake)
 {
 #ifdef BROKEN_CLAIM
     atomic { done = remote_id == NOBODY };
     if
-    :: done -> atomic { remote_id = arena; remote_wake = NEVER }
+    :: done -> atomic { remote_id = arena; remote_wake = its_wake }
     :: else
     fi;
 #else
     atomic {
         done = remote_id == NOBODY;
         if
-        :: done -> remote_id = arena; remote_wake = NEVER
+        :: done -> remote_id = arena; remote_wake = its_wake
         :: else
         fi
     };
@@ -276,9 +278,9 @@ inline orphan_adopt(arena)
         lock(orphans_lock);
         if
 #ifdef BROKEN_ADOPT
-        :: orphan -> orphan = false; slab_claim(arena)
+        :: orphan -> orphan = false; slab_claim(arena, NEVER)
 #else
-        :: orphan -> slab_claim(arena); orphan = false
+        :: orphan -> slab_claim(arena, NEVER); orphan = false
 #endif
         :: else
         fi;
@@ -550,12 +552,19 @@ inline arena_release_foreign(arena)
     :: atomic { LOAD };
        if
        :: s_id == NOBODY ->
-           slab_claim(arena);
+#ifdef BROKEN_WAITS
+           slab_claim(arena, NEVER);
+#else
+           slab_claim(arena, 1);
+#endif
            if
            :: done ->
                orphan_claimed();
                atomic { slab_wait(); slab_push() };
-               slab_reconsider(false);
+               if
+               :: head.count < ENOUGH -> wake = ENOUGH /* slab_waits */
+               :: else -> slab_reconsider(false)
+               fi;
                break
            :: else
            fi

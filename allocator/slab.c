@@ -272,10 +272,10 @@ static void slab_merge_remote(struct slice *slab)
     store_release(slab->head, kept);
 }
 
-static bool slab_claim(struct slice *slab, struct arena *owner, uint32_t owner_id)
+static bool slab_claim(struct slice *slab, struct arena *owner, uint32_t owner_id, uint64_t wake)
 {
     uint64_t nobody = 0;
-    if (!atomic_compare_exchange_strong_explicit(&slab->remote, &nobody, REMOTE_OWNED_BY(owner_id, REMOTE_WAKE_NEVER),
+    if (!atomic_compare_exchange_strong_explicit(&slab->remote, &nobody, REMOTE_OWNED_BY(owner_id, wake),
                                                  memory_order_acquire, memory_order_relaxed))
         return false;
     store_relaxed(slab->owner, owner);

@@ -168,8 +168,8 @@ INLINE bool slab_push_remote(struct slice *slab, uint64_t *remote, void *block, 
 static bool slab_set_remote_wake(struct slice *slab, uint64_t remote, uint64_t wake, bool drained);
 /* Puts the remote list's blocks on the free list one by one, for when that is not empty. Owner. */
 static void slab_merge_remote(struct slice *slab);
-/* nobody -> owner. False if somebody else was faster. */
-static bool slab_claim(struct slice *slab, struct arena *owner, uint32_t owner_id);
+/* nobody -> owner, who is told at `wake` remote frees. False if somebody else was faster. */
+static bool slab_claim(struct slice *slab, struct arena *owner, uint32_t owner_id, uint64_t wake);
 /* After a slab came from a thread that a fork left behind: makes `formed` fit what that thread had announced. Blocks that
    it was forming or purging are lost, and keep the slab from ever being all free. */
 static void slab_settle(struct slice *slab);

@@ -30,7 +30,7 @@ static struct slice *spare_remove(unsigned class, struct arena *owner, uint32_t 
     else
         store_relaxed(spares.newest, slab->next);
     spares.slices -= slab_class(slab)->slices;
-    if (!slab_claim(slab, owner, owner_id)) /* as who frees a block of nobody's slab does */
+    if (!slab_claim(slab, owner, owner_id, REMOTE_WAKE_NEVER)) /* as who frees a block of nobody's slab does */
         diag_fatal("double free", (const void *)slab_start(slab));
     return slab;
 }

@@ -409,12 +409,12 @@ Test(slab, disown_and_claim)
 {
     void *blocks[4];
     struct slice *slab = slab_with_list(blocks, 4, false);
-    check(!slab_claim(slab, OTHER, OTHER_ID));
+    check(!slab_claim(slab, OTHER, OTHER_ID, REMOTE_WAKE_NEVER));
     check(slab_disown(slab, OWNER));
     check(load_relaxed(slab->owner) == NULL && load_relaxed(slab->remote) == 0 && slab->state == SLAB_NOBODY);
     check(slab_valid(slab));
-    check(slab_claim(slab, OTHER, OTHER_ID));
-    check(!slab_claim(slab, OWNER, OWNER_ID));
+    check(slab_claim(slab, OTHER, OTHER_ID, REMOTE_WAKE_NEVER));
+    check(!slab_claim(slab, OWNER, OWNER_ID, REMOTE_WAKE_NEVER));
     check(load_relaxed(slab->owner) == OTHER && REMOTE_ID(load_relaxed(slab->remote)) == OTHER_ID);
     for (size_t i = 4; i-- > 0;)
         check(slab_pop(slab) == blocks[i]);
@@ -470,7 +470,7 @@ static struct contest contest;
 static void *claimer(void *argument)
 {
     pthread_barrier_wait(&contest.start);
-    if (slab_claim(contest.slab, argument, OTHER_ID))
+    if (slab_claim(contest.slab, argument, OTHER_ID, REMOTE_WAKE_NEVER))
         atomic_fetch_add(&contest.winners, 1);
     return NULL;
 }

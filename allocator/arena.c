@@ -75,13 +75,20 @@ static size_t idle_renote(struct slice *slab, size_t blocks)
     return bytes;
 }
 
+/* All threads write to the sum. */
+static void idle_add(size_t bytes)
+{
+    if (bytes != 0)
+        atomic_fetch_add_explicit(&idle_total, bytes, memory_order_relaxed);
+}
+
 static void idle_tell(struct arena *arena)
 {
-    atomic_fetch_add_explicit(&idle_total, arena->idle - arena->idle_told, memory_order_relaxed);
+    idle_add(arena->idle - arena->idle_told);
     arena->idle_told = arena->idle;
 }
 
-/* The same for a slab of an arena, which tells the rest of a sum that all threads write to only now and then. */
+/* idle_renote for a slab of an arena, which adds to the sum only now and then. */
 static void arena_note(struct arena *arena, struct slice *slab, size_t blocks)
 {
     arena->idle += idle_renote(slab, blocks);
@@ -101,7 +108,7 @@ static void orphan_note(struct slice *slab, size_t blocks)
 {
     size_t bytes = idle_renote(slab, blocks);
     store_relaxed(orphans.idle, load_relaxed(orphans.idle) + bytes);
-    atomic_fetch_add_explicit(&idle_total, bytes, memory_order_relaxed);
+    idle_add(bytes);
 }
 
 static void orphan_remove(struct slice *slab)
@@ -177,6 +184,12 @@ static uint64_t slab_enough(const struct slice *slab)
     return min_size(ENOUGH_MAX, max_size(1, slab_class(slab)->capacity / ENOUGH_SHARE));
 }
 
+/* Is a slab of which so many blocks are free worth it? What is not formed (of an orphan) is room, too. */
+static bool slab_is_enough(const struct slice *slab, uint64_t free)
+{
+    return free >= slab_enough(slab) || load_relaxed(slab->unformed) != 0;
+}
+
 /* What becomes of a slab that is in no list, and of which all blocks are free. */
 static void slab_end(struct arena *arena, struct slice *slab)
 {
@@ -224,12 +237,12 @@ static bool arena_is_looking(const struct arena *arena)
     return arena->purge_slab || arena->purge_next < CLASS_COUNT;
 }
 
-/* The rest of arena_purge, where so much is idle in all. */
-LAST SLOW void arena_purge_over(struct arena *arena, size_t total)
+/* The rest of arena_purge, for when there may be something to give; `total` is idle in all. */
+LAST SLOW void arena_purge_more(struct arena *arena, size_t total)
 {
     size_t budget = region_purge_budget(), worth = total / 8, given = 0;
     /* The budget is a sixteenth of what is live: regret may make it three. */
-    if (total > budget && total > budget + regret_now(&arena->regret, 2 * budget)) {
+    if (total > budget && (ptrdiff_t)total > 0 && total > budget + regret_now(&arena->regret, 2 * budget)) {
         if (!arena_is_looking(arena) && arena->idle - arena->idle_spared >= worth)
             arena->idle_spared = arena->purge_next = 0;
         if (load_relaxed(orphans.idle) >= worth)
@@ -245,9 +258,8 @@ static void arena_purge(struct arena *arena)
 {
     size_t total = load_relaxed(idle_total);
     arena->idle_spared = min_size(arena->idle_spared, arena->idle); /* some of it was used since */
-    bool over = total > PURGE_BUDGET_LEAST && (ptrdiff_t)total > 0;
-    if (unlikely(over || arena_is_looking(arena)))
-        arena_purge_over(arena, over ? total : 0);
+    if (unlikely((ptrdiff_t)total > (ptrdiff_t)PURGE_BUDGET_LEAST || arena_is_looking(arena)))
+        arena_purge_more(arena, total);
 }
 
 /* The number of free blocks at which a slab that has `sum` wants to be looked at next. */
@@ -288,8 +300,7 @@ static void slab_reconsider(struct arena *arena, struct slice *slab, bool draine
             slab_end(arena, slab);
             return;
         }
-        /* What is not formed (of an orphan) is room, too. */
-        if (slab->state == SLAB_WAITING && (sum >= slab_enough(slab) || load_relaxed(slab->unformed) != 0)) {
+        if (slab->state == SLAB_WAITING && slab_is_enough(slab, sum)) {
             list_remove(&arena->waiting[slab->size_class], slab);
             partial_add(arena, slab);
         }
@@ -330,10 +341,9 @@ static void slab_wait(struct arena *arena, struct slice *slab)
    of those is told. False: that is needed. */
 static bool slab_waits(struct slice *slab)
 {
-    uint64_t enough = slab_enough(slab);
-    if (slab_free_count(slab) >= enough || load_relaxed(slab->unformed) != 0)
+    if (slab_is_enough(slab, slab_free_count(slab)))
         return false;
-    slab->wake = WAKE_AT(enough);
+    slab->wake = WAKE_AT(slab_enough(slab));
     return true;
 }
 

@@ -256,8 +256,19 @@ LAST SLOW void *hardened_malloc(size_t size)
     return likely(p != NULL) ? p : allocate_usual(size);
 }
 
+/* Most often the open slab is used up, and nothing else is the matter. */
+INLINE void *allocate_reopened(unsigned class, bool *clean)
+{
+    struct arena *arena = thread_supply;
+    return likely(!thread_has_orders(arena)) ? arena_reopen(arena, class, clean) : NULL;
+}
+
 SLOW void *allocate_slow(size_t size)
 {
+    bool clean;
+    void *p = size <= CLASS_MAX ? allocate_reopened(class_of(size), &clean) : NULL;
+    if (likely(p != NULL))
+        return p;
     return unlikely(load_relaxed(hardened_features) != 0) ? hardened_malloc(size) : allocate_usual(size);
 }
 

@@ -282,6 +282,7 @@ static void slab_reconsider(struct arena *arena, struct slice *slab, bool draine
     for (;;) {
         uint64_t remote = load_acquire(slab->remote);
         uint64_t local = slab_free_count(slab), sum = local + REMOTE_COUNT(remote);
+        slab->stays = slab->stays && !(drained && local == 0);
         if (slab->state == SLAB_OPEN) {
             if (slab_set_remote_wake(slab, remote, REMOTE_WAKE_NEVER, drained))
                 return;
@@ -326,7 +327,7 @@ static void slab_open(struct arena *arena, struct slice *slab)
     slab->sparse = false;
     slab->wake = WAKE_NEVER;
     arena_set_open(arena, slab->size_class, slab);
-    while (!slab_set_remote_wake(slab, load_relaxed(slab->remote), REMOTE_WAKE_NEVER, false))
+    while (!slab->stays && !slab_set_remote_wake(slab, load_relaxed(slab->remote), REMOTE_WAKE_NEVER, false))
         ;
 }
 
@@ -362,9 +363,23 @@ static void arena_drain(struct arena *arena)
     arena_draining = false;
 }
 
+/* All that slab_reconsider would do with most slabs that have waited, and that nobody else frees in. */
+static bool slab_has_waited(struct arena *arena, struct slice *slab)
+{
+    uint64_t free = slab_free_count(slab);
+    if (slab->state != SLAB_WAITING || load_relaxed(slab->remote) != REMOTE_OWNED_BY(arena->id, 1) ||
+        !slab_is_enough(slab, free) || free * 2 > slab->formed)
+        return false;
+    list_remove(&arena->waiting[slab->size_class], slab);
+    partial_add(arena, slab);
+    slab->wake = WAKE_AT(slab_next_look(slab, free));
+    return true;
+}
+
 static void arena_wake(struct arena *arena, struct slice *slab)
 {
-    slab_reconsider(arena, slab, false); /* first: draining may destroy this very slab */
+    if (!slab_has_waited(arena, slab))
+        slab_reconsider(arena, slab, false); /* first: draining may destroy this very slab */
     if (unlikely(load_relaxed(arena->pending) != NULL))
         arena_drain(arena);
     medium_age(&arena->medium);
@@ -404,6 +419,11 @@ static struct slice *slab_new(struct arena *arena, unsigned class)
     return head;
 }
 
+static bool slab_has_room(const struct slice *slab)
+{
+    return slab_free_count(slab) + REMOTE_COUNT(load_relaxed(slab->remote)) != 0 || load_relaxed(slab->unformed) != 0;
+}
+
 /* Something to pop: from the free list, the remote list, or blocks that are not formed yet. */
 static void *slab_supply(struct arena *arena, struct slice *slab, bool *clean)
 {
@@ -424,19 +444,53 @@ static void *slab_supply(struct arena *arena, struct slice *slab, bool *clean)
 static void slab_unopen(struct arena *arena, const struct slice *slab)
 {
     unsigned lender = slab_class(slab)->lender;
+    if (slab->size_class != lender) { /* nobody borrows from it */
+        if (arena->open[slab->size_class] == slab)
+            arena_set_open(arena, slab->size_class, SLAB_NONE);
+        return;
+    }
     for (unsigned end = slab->size_class + 1u; end > 0 && size_classes[end - 1].lender == lender; end--)
         if (arena->open[end - 1] == slab)
             arena_set_open(arena, end - 1, SLAB_NONE);
+}
+
+/* Keeps a slab that is full, unless remote frees are there or on their way. */
+static bool slab_keep(struct arena *arena, struct slice *slab)
+{
+    uint64_t remote = load_relaxed(slab->remote);
+    if (REMOTE_COUNT(remote) != 0 || remote & REMOTE_PENDING || !slab_set_remote_wake(slab, remote, 1, false))
+        return false;
+    slab_wait(arena, slab);
+    slab->wake = WAKE_AT(slab_enough(slab));
+    return true;
 }
 
 /* The open slab is exhausted: it becomes nobody's, unless remote frees are on their way to it. */
 static void slab_close(struct arena *arena, struct slice *slab)
 {
     slab_unopen(arena, slab);
-    if (slab_disown(slab, arena))
+    if ((slab->stays && slab_keep(arena, slab)) || slab_disown(slab, arena))
         return;
     slab_wait(arena, slab);
     slab_reconsider(arena, slab, false);
+}
+
+static void *arena_reopen(struct arena *arena, unsigned class, bool *clean)
+{
+    struct slice *used_up = arena->open[class];
+    void *block = slab_supply(arena, used_up, clean);
+    if (block)
+        return block;
+    if (unlikely(load_relaxed(arena->pending) != NULL))
+        arena_drain(arena);
+    struct slice *slab = arena->partial[class];
+    if (!slab)
+        return NULL;
+    partial_remove(arena, slab);
+    slab_open(arena, slab);
+    if (used_up != SLAB_NONE)
+        slab_close(arena, used_up);
+    return slab_supply(arena, slab, clean);
 }
 
 /* A class that is hardly used borrows from its lender's slab; it has earned one of its own when it was found
@@ -453,15 +507,12 @@ static bool class_borrows(struct arena *arena, unsigned class)
 /* `more`: from the lender's slab or a new one, too. */
 static void *arena_find(struct arena *arena, unsigned class, bool more, bool *clean)
 {
-    struct slice *slab = arena->open[class];
-    void *block;
-    if (slab != SLAB_NONE) {
-        if ((block = slab_supply(arena, slab, clean)))
-            return block;
+    struct slice *slab;
+    void *block = arena_reopen(arena, class, clean);
+    if (block)
+        return block;
+    if ((slab = arena->open[class]) != SLAB_NONE)
         slab_close(arena, slab);
-    }
-    if (load_relaxed(arena->pending))
-        arena_drain(arena);
     for (;;) {
         if ((slab = arena->partial[class])) {
             partial_remove(arena, slab);
@@ -473,7 +524,9 @@ static void *arena_find(struct arena *arena, unsigned class, bool more, bool *cl
             }
             if (!more || !(slab = slab_new(arena, class))) {
                 /* Out of memory: the few blocks of a slab that was full will do. */
-                if (!(slab = arena->waiting[class]))
+                for (slab = arena->waiting[class]; slab && !slab_has_room(slab); slab = slab->next)
+                    ;
+                if (!slab)
                     return NULL;
                 list_remove(&arena->waiting[class], slab);
             }
@@ -654,13 +707,21 @@ static bool arena_trim(struct arena *arena)
 
 /* ---- validity ---- */
 
+/* Will the slab's owner be told before all its blocks are free? One that is pending was. */
+static bool wakes_valid(const struct slice *slab)
+{
+    uint64_t remote = load_relaxed(slab->remote), local = slab_free_count(slab), wake = LINK_COUNT(slab->wake);
+    return remote & REMOTE_PENDING ||
+           (local < wake && REMOTE_COUNT(remote) < REMOTE_WAKE(remote) &&
+            wake + REMOTE_WAKE(remote) - 1 <= slab->formed);
+}
+
 static bool list_valid(struct arena *arena, struct slice *slab, unsigned class, enum slab_state state)
 {
     for (const struct slice *previous = slab ? slab->previous : NULL; slab; previous = slab, slab = slab->next)
         if (slab->previous != previous || (previous->next && previous->next != slab) || slab->state != state ||
             slab->size_class != class || load_relaxed(slab->owner) != arena ||
-            REMOTE_ID(load_relaxed(slab->remote)) != arena->id ||
-            !slab_valid(slab))
+            REMOTE_ID(load_relaxed(slab->remote)) != arena->id || !slab_valid(slab) || !wakes_valid(slab))
             return false;
     return true;
 }

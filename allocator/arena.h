@@ -7,10 +7,12 @@
      partial[class]   has free blocks, next to be opened                      wakes when all its blocks are free
      waiting[class]   was full, fewer than a few have come back               wakes when enough have
 
-   full slabs belong to nobody, and so do the orphans that an ended thread left (listed by class, so that others can
-   adopt them). Whoever frees a block of nobody's slab claims it. Transitions:
+   Full slabs belong to nobody, and so do the orphans that an ended thread left (listed by class, so that others can
+   adopt them). Whoever frees a block of nobody's slab claims it. A slab that comes back to the thread that had let it go
+   stays with that thread from then on, waiting, when it is full: until another thread is the first to free a block of it,
+   which lets it go the next time. Transitions:
 
-     new       -> open       refill                    open    -> nobody     refill finds it full
+     new       -> open       refill                    open    -> nobody, waiting  refill finds it full
      nobody    -> waiting    first free                waiting -> partial    enough free
      partial   -> open       refill                    partial, waiting -> destroyed: all free
      nobody (orphan) -> open adoption by refill        any     -> nobody (orphan)  thread exit
@@ -79,6 +81,9 @@ static _Thread_local struct arena *arena_in_hand;
 static void arena_retire(struct arena *arena);
 /* A block of `class`, when its open slab has none. NULL if there is no memory. `*clean`: zero beyond its first word. */
 static void *arena_refill(struct arena *arena, unsigned class, bool *clean);
+/* The part of it that most calls need: what the open slab still has, else one that is partial is opened. NULL if there is
+   neither. May be called for arena_none. */
+static void *arena_reopen(struct arena *arena, unsigned class, bool *clean);
 /* The same out of memory, when arena_refill had none: a block of a larger class, from the slabs that there are. */
 RARE void *arena_scrape(struct arena *arena, unsigned class, size_t alignment, bool *clean);
 /* A push has reached slab->wake. */

@@ -90,6 +90,8 @@ struct slice {
     bool sparse;            /* slab: partial, and less than half of it live. Owner, or orphan lock */
     uint8_t region;         /* index of its region. Set when the slice is opened */
     _Atomic uint8_t orphan; /* in the list of orphans. Orphan lock to change */
+    bool stays;             /* slab: its owner need not let go of it when it is full: see slab_close. Owner */
+    uint16_t last_owner;    /* slab: its owner's id, or of nobody's slab the last one's; modulo 2^16. Owner */
 };
 static_assert(sizeof(struct slice) == 2 * CACHE_LINE, "two lines a slice");
 static_assert((SLICE_SIZE / (4 * KIB)) * 4 <= 64, "page masks fit a word");

@@ -367,12 +367,39 @@ inline arena_wake(arena)
     fi
 }
 
+inline slab_keep()
+{
+    atomic { LOAD };
+    if
+    :: s_count != 0 || s_pending -> done = false
+#ifdef BROKEN_KEEP
+    :: else -> done = true
+#else
+    :: else -> COMPARE_AND_SWAP(s_id, 1, s_count, s_first, s_pending)
+#endif
+    fi;
+    if
+    :: done -> slab_wait(); wake = ENOUGH
+    :: else
+    fi;
+    atomic { FORGET }
+}
+
+/* Whether a slab stays with its thread is a guess of the code's; here it may or may not. */
 inline slab_close(arena)
 {
     atomic { assert(state == OPEN && head.count == 0); state = UNLISTED };
-    slab_disown(arena);
     if
-    :: !done -> slab_wait(); slab_reconsider(false)
+    :: slab_keep()
+    :: done = false
+    fi;
+    if
+    :: !done ->
+        slab_disown(arena);
+        if
+        :: !done -> slab_wait(); slab_reconsider(false)
+        :: else
+        fi
     :: else
     fi
 }
@@ -387,6 +414,7 @@ inline slab_open()
        :: done -> break
        :: else
        fi
+    :: break /* it stays */
     od;
     atomic { FORGET }
 }
@@ -439,7 +467,9 @@ inline arena_refill(arena)
                 :: else
                 fi
             }
-        :: atomic { !done && IN(arena, WAITING) -> state = UNLISTED; done = true } /* out of memory: it will do */
+        :: atomic {
+               !done && IN(arena, WAITING) && head.count + remote.count != 0 -> state = UNLISTED; done = true
+           } /* out of memory: it will do */
         :: else
         fi;
         if

@@ -46,7 +46,8 @@ static void slab_create(struct slice *head, unsigned class, size_t stride, struc
         head->clean = 0;
     head->pending_next = head->next = head->previous = NULL;
     head->noted_free = head->looked_free = 0;
-    head->purged = head->sparse = false;
+    head->purged = head->sparse = head->stays = false;
+    head->last_owner = (uint16_t)owner_id;
     store_relaxed(head->orphan, 0);
     store_relaxed(head->remote, REMOTE_OWNED_BY(owner_id, REMOTE_WAKE_NEVER));
     head->features = load_relaxed(hardened_features);
@@ -278,6 +279,8 @@ static bool slab_claim(struct slice *slab, struct arena *owner, uint32_t owner_i
     if (!atomic_compare_exchange_strong_explicit(&slab->remote, &nobody, REMOTE_OWNED_BY(owner_id, wake),
                                                  memory_order_acquire, memory_order_relaxed))
         return false;
+    slab->stays = slab->last_owner == (uint16_t)owner_id;
+    slab->last_owner = (uint16_t)owner_id;
     store_relaxed(slab->owner, owner);
     return true;
 }

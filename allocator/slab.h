@@ -30,7 +30,7 @@
 
    nobody -> mine    slab_claim: compare-and-swap, by whoever frees a block of it or adopts an orphan
    mine -> nobody    slab_disown: compare-and-swap, fails if a remote free came; a full slab is disowned, so that
-                     its first freer gets it and frees the rest without atomics
+                     its first freer gets it and frees the rest without atomics, unless that was its owner the last time
    others' frees     slab_push_remote: compare-and-swap onto the list; at the count `wake` the sender sets PENDING and
                      then hands the slab to the owner's pending stack (arena.c); who holds PENDING keeps the slab
                      from being destroyed

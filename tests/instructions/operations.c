@@ -130,6 +130,21 @@ static void batch_fifo(size_t count, size_t unused)
     }
 }
 
+/* A thousand blocks live, one after another replaced, in a fixed disorder: slabs are used up and opened again all the
+   time. */
+static void replace(size_t count, size_t size)
+{
+    uint32_t state = 2;
+    for (size_t i = 0; i < BATCH; i++)
+        blocks[i] = malloc(size);
+    for (size_t i = 0; i < count; i++) {
+        state = state * 1664525 + 1013904223;
+        size_t place = (state >> 16) % BATCH;
+        free(blocks[place]);
+        blocks[place] = malloc(size);
+    }
+}
+
 static sem_t filled, emptied;
 
 static void *free_batches(void *count)
@@ -192,6 +207,7 @@ static const struct operation {
     {"new-delete-64", new_delete, 64, 20000, 60000},
     {"mixed-lifo", batch_lifo, 0, 20000, 60000},
     {"mixed-fifo", batch_fifo, 0, 20000, 60000},
+    {"replace-1000", replace, 1000, 40000, 120000},
     {"remote-free-64", remote, 64, 20000, 60000},
     {"remote-free-2000", remote, 2000, 20000, 60000},
     {"first-malloc", first, 64, 0, 1},

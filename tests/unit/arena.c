@@ -69,6 +69,55 @@ Test(arena, full_slab_is_nobodys_until_its_first_free)
     arenas_check();
 }
 
+/* Uses up what is open, and opens `slab` again, which must be next; full, it is closed. */
+static void use_up_again(struct arena *arena, struct slice *slab)
+{
+    bool clean;
+    check(arena->partial[CLASS] == slab);
+    while (arena->open[CLASS] != slab)
+        check(arena_allocate(arena, CLASS, &clean));
+    while (arena->open[CLASS] == slab)
+        check(arena_allocate(arena, CLASS, &clean));
+}
+
+Test(arena, full_slab_stays_with_the_thread_that_was_first_before)
+{
+    struct arena *mine = arena_obtain(), *other = arena_obtain();
+    bool clean;
+    fill_slab(mine, CLASS, blocks);
+    struct slice *slab = slab_of(blocks[0]);
+    check(arena_allocate(mine, CLASS, &clean) && !load_relaxed(slab->owner));
+    size_t enough = slab_enough(slab);
+    for (int round = 0; round < 3; round++) { /* after the first time it is never let go */
+        for (size_t i = 0; i < enough; i++) {
+            check(slab->state != SLAB_PARTIAL && mine->partial[CLASS] == NULL);
+            arena_free(mine, blocks[i]);
+        }
+        use_up_again(mine, slab);
+        check(load_relaxed(slab->owner) == mine && slab->state == SLAB_WAITING && slab_free_count(slab) == 0);
+        check(load_relaxed(slab->remote) == REMOTE_OWNED_BY(mine->id, 1));
+        arenas_check();
+    }
+    /* Another thread is first: the owner is told, and knows better the next time. */
+    arena_free(other, blocks[0]);
+    check(mine->pending == slab);
+    arena_drain(mine);
+    for (size_t i = 1; i < enough; i++)
+        arena_free(i % 2 ? mine : other, blocks[i]);
+    arena_drain(mine);
+    arenas_check();
+    use_up_again(mine, slab);
+    check(!load_relaxed(slab->owner) && load_relaxed(slab->remote) == 0);
+    /* A full one that stays is let go when its thread ends. */
+    for (size_t i = 0; i < enough; i++)
+        arena_free(mine, blocks[i]);
+    use_up_again(mine, slab);
+    check(load_relaxed(slab->owner) == mine);
+    arena_retire(mine);
+    check(!load_relaxed(slab->owner) && !slab->orphan);
+    arenas_check();
+}
+
 /* A slab whose blocks all come back goes back itself, by whatever mixture of owner's and others' frees. */
 Test(arena, empty_slab_is_destroyed)
 {

@@ -80,6 +80,14 @@ RARE void *large_scrape(const struct run_request *request, size_t size, enum con
     return medium_take(request, size, contents);
 }
 
+static void *large_map(size_t alignment, size_t size)
+{
+    void *p = mapping_allocate(alignment, size);
+    if (p)
+        regions_settle();
+    return p;
+}
+
 /* Everything above CLASS_MAX. As in glibc the threshold is asked only when free memory of the heap does not do, and
    each of the two ways to get more is the other's fallback. */
 SLOW void *large_allocate(size_t alignment, size_t size, enum contents *contents)
@@ -101,7 +109,7 @@ SLOW void *large_allocate(size_t alignment, size_t size, enum contents *contents
     request.grow = !wants_mapping;
     p = medium_take(&request, size, contents);
     if (!p && wants_mapping) {
-        p = mapping_allocate(alignment, size);
+        p = large_map(alignment, size);
         if (p) {
             *contents = CONTENTS_ZERO;
             return p;
@@ -110,7 +118,7 @@ SLOW void *large_allocate(size_t alignment, size_t size, enum contents *contents
         request.grow = true;
         p = medium_take(&request, size, contents);
     } else if (!p) {
-        p = mapping_allocate(alignment, size);
+        p = large_map(alignment, size);
         *contents = CONTENTS_ZERO;
     }
     return likely(p != NULL) ? p : large_scrape(&request, size, contents);
@@ -741,6 +749,8 @@ static void *alloc_resize(void *p, size_t size)
         break;
     default: {
         void *moved = mapping_resize(p, size);
+        if (moved && size > usable)
+            regions_settle();
         if (moved)
             return moved;
         if (size <= usable)

@@ -112,6 +112,7 @@ static void totals_add(size_t length)
     totals->bytes += length;
     totals->count_peak = max_size(totals->count_peak, totals->count);
     totals->bytes_peak = max_size(totals->bytes_peak, totals->bytes);
+    store_relaxed(live_beside, totals->bytes);
 }
 
 /* Notes a mapping, for which there is room. Lock held. */
@@ -131,6 +132,7 @@ static struct mapping table_erase(struct mapping *entry)
     store_release(entry->pointer, POINTER_ERASED);
     mappings.totals.count--;
     mappings.totals.bytes -= erased.length;
+    store_relaxed(live_beside, mappings.totals.bytes);
     return erased;
 }
 
@@ -394,8 +396,10 @@ static void table_count(size_t *used, size_t *count, size_t *bytes)
 
 RARE void mapping_after_fork(void)
 {
-    if (lock_break_in_child(&mappings.lock))
+    if (lock_break_in_child(&mappings.lock)) {
         table_count(&mappings.used, &mappings.totals.count, &mappings.totals.bytes);
+        store_relaxed(live_beside, mappings.totals.bytes);
+    }
 }
 
 VALIDITY bool mapping_valid(void)

@@ -19,8 +19,7 @@
 #ifndef BRIM_MAPPING_H
 #define BRIM_MAPPING_H
 
-#include "hardening.h"
-#include "sync.h"
+#include "region.h"
 
 /* What decides whether a request is mapped; glibc's parameters of the same names. */
 struct mapping_policy {

@@ -1,8 +1,9 @@
 /* medium.c: see medium.h. */
 #include "medium.h"
 
-/* All threads keep so much of what may be kept free; but each two slices, or it would be of no use to many. */
-enum { MEDIUM_SHARE = 4, MEDIUM_LEAST = 2 };
+/* All threads keep half as much as slabs may keep free; but each two slices, or it would be of no use to many. Where the
+   program has set what may be free, a thread keeps a quarter of that at most. */
+enum { MEDIUM_SHARE = 2, MEDIUM_TRIM_SHARE = 4, MEDIUM_LEAST = 2 };
 
 /* The list covers every run at every moment: a forked child may find it so. */
 static void medium_drop(struct medium_cache *cache, size_t at)
@@ -68,7 +69,7 @@ static size_t medium_limit(size_t threads)
     while (limit > MEDIUM_LEAST && limit * threads > budget / MEDIUM_SHARE)
         limit /= 2;
     if (region_policy.trim_explicit)
-        limit = min_size(limit, (load_relaxed(region_policy.trim_threshold) >> SLICE_SHIFT) / MEDIUM_SHARE);
+        limit = min_size(limit, (load_relaxed(region_policy.trim_threshold) >> SLICE_SHIFT) / MEDIUM_TRIM_SHARE);
     return limit;
 }
 

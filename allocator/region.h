@@ -197,7 +197,11 @@ RARE bool region_is_free(struct region *region, const struct slice *slice);
 RARE bool region_is_foreign(uintptr_t from, size_t bytes);
 /* How many bytes of free memory may stay with us in slabs before their pages are given back. SIZE_MAX: all. */
 static size_t region_purge_budget(void);
-#define PURGE_BUDGET_LEAST (4 * MIB) /* it is never less */
+#define PURGE_BUDGET_LEAST (2 * MIB) /* it is never less */
+/* Bytes of mappings, which are live beside the regions. Whoever makes them says so; only budgets read it. */
+static _Atomic size_t live_beside;
+/* Something was mapped: what the regions keep beside it may be too much now. */
+static void regions_settle(void);
 /* malloc_trim: gives back every free run's pages and the top above `pad` bytes. True if anything went back. */
 static bool region_trim_all(size_t pad);
 /* Bytes of the heap map that are open. Break lock. */

@@ -2,7 +2,8 @@
    fallback regions, trimming of the top, purging within a budget. No thread, no timer: the release that crosses the
    budget pays.
 
-   The budget is in free dirty slices: a floor, or a fraction of what is live, plus regret (regret.h). */
+   The budget is in free dirty slices: a floor, or a fraction of what is live, plus regret (regret.h). The floor is higher
+   for who had more live before: what is kept up to that does not make the program's peak higher. */
 #include "region.h"
 
 #include "diag.h"
@@ -327,9 +328,9 @@ static void break_after_fork(struct region *region, bool lost)
 
 /* ---- giving back ---- */
 
-/* What share of the live memory may be kept free beside it, in runs and in slabs; and how much is taken for live at
-   least: 64 MiB, so small programs may keep 8 MiB of runs. */
-enum { BUDGET_SHARE = 8, SLAB_BUDGET_SHARE = 16, BUDGET_LIVE_LEAST = PURGE_BUDGET_LEAST * SLAB_BUDGET_SHARE / SLICE_SIZE };
+/* What share of the live memory may be kept free beside it, in runs and in slabs. How much is taken for live at least, in
+   slices, where more was live before: so small programs may keep 8 MiB of runs. */
+enum { BUDGET_SHARE = 8, SLAB_BUDGET_SHARE = 16, BUDGET_LIVE_LEAST = 64 * MIB / SLICE_SIZE };
 
 /* Slices in use, but for what slabs have given back of them. */
 static size_t region_live(const struct region *region)
@@ -447,17 +448,39 @@ LAST static size_t region_purge_oldest(struct region *region, size_t keep)
     return dirty - left;
 }
 
-/* Slices that may be kept free beside so many live ones. */
-static size_t budget_beside(size_t live, size_t share)
+static size_t regions_live(void)
 {
-    size_t least = region_policy.trim_explicit ? load_relaxed(region_policy.trim_threshold) >> SLICE_SHIFT : 0;
-    return max_size(least, max_size(live, BUDGET_LIVE_LEAST) / share);
+    size_t live = 0;
+    for (size_t i = 0; i < load_acquire(region_count); i++)
+        live += region_live(&regions[i]);
+    return live;
+}
+
+/* The most slices that were ever live, mappings included, of what was seen here. */
+static _Atomic size_t live_most;
+
+/* By how many slices less are live now, if the regions have `in_regions`. */
+static size_t live_below(size_t in_regions)
+{
+    size_t live = in_regions + (load_relaxed(live_beside) >> SLICE_SHIFT), most = load_relaxed(live_most);
+    if (live > most)
+        store_relaxed(live_most, live);
+    return max_size(most, live) - live;
+}
+
+/* Slices that may be kept free beside so many live ones; `below`: so many fewer than there were. */
+static size_t budget_beside(size_t live, size_t below, size_t share)
+{
+    size_t least = PURGE_BUDGET_LEAST >> SLICE_SHIFT;
+    if (region_policy.trim_explicit)
+        least = max_size(least, load_relaxed(region_policy.trim_threshold) >> SLICE_SHIFT);
+    return max_size(max_size(least, live / share), min_size(below, BUDGET_LIVE_LEAST / share));
 }
 
 /* How many dirty free slices the region may keep. Region lock. */
-static size_t purge_budget(struct region *region)
+static size_t purge_budget(struct region *region, size_t below)
 {
-    return budget_beside(region_live(region), BUDGET_SHARE) + region_regret(region);
+    return budget_beside(region_live(region), below, BUDGET_SHARE) + region_regret(region);
 }
 
 /* What is kept of it once it was crossed. */
@@ -471,11 +494,12 @@ static bool budget_is_crossed(const struct region *region, size_t budget)
 /* The number of dirty slices to purge down to; SIZE_MAX: nothing is to be purged. Region lock. */
 static size_t purge_due(struct region *region)
 {
-    if (likely(!budget_is_crossed(region, budget_beside(0, BUDGET_SHARE)))) { /* so that most releases need not ask for the rest */
+    size_t below = live_below(regions_live()); /* at each release, so that no peak is missed */
+    if (likely(!budget_is_crossed(region, budget_beside(0, below, BUDGET_SHARE)))) { /* most need not ask for the rest */
         region->purging = false;
         return SIZE_MAX;
     }
-    size_t budget = purge_budget(region);
+    size_t budget = purge_budget(region, below);
     region->purging = budget_is_crossed(region, budget);
     return region->purging && region->detached == 0 ? budget_rest(budget) : SIZE_MAX;
 }
@@ -487,12 +511,10 @@ static bool unprompted_return(void)
 
 static size_t region_purge_budget(void)
 {
-    size_t live = 0;
     if (!unprompted_return())
         return SIZE_MAX;
-    for (size_t i = 0; i < load_acquire(region_count); i++)
-        live += region_live(&regions[i]);
-    return budget_beside(live, SLAB_BUDGET_SHARE) << SLICE_SHIFT;
+    size_t live = regions_live();
+    return budget_beside(live, live_below(live), SLAB_BUDGET_SHARE) << SLICE_SHIFT;
 }
 
 /* What a release left to do. Region lock. */
@@ -519,6 +541,19 @@ static void region_return_memory(struct region *region, struct region_due due)
     enum { STEP_SLICES = 128 };
     for (size_t given = 0, more = 1; more != 0 && given < STEP_SLICES; given += more)
         more = region_purge_oldest(region, due.keep);
+}
+
+static void regions_settle(void)
+{
+    for (size_t i = 0; i < load_acquire(region_count); i++) {
+        struct region *region = &regions[i];
+        if (load_relaxed(region->free_slices) <= PURGE_BUDGET_LEAST >> SLICE_SHIFT)
+            continue;
+        lock_acquire(&region->lock);
+        struct region_due due = region_due(region);
+        lock_release(&region->lock);
+        region_return_memory(region, due);
+    }
 }
 
 static bool region_trim_all(size_t pad)

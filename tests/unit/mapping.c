@@ -10,7 +10,14 @@
 #include "allocator/options.c"
 #include "allocator/os.c"
 
+#include "allocator/regret.h"
+
+#include "allocator/classes.h"
+
 #include "allocator/hardening.c"
+#include "allocator/region.c"
+#include "allocator/region_memory.c"
+
 #include "allocator/mapping.c"
 
 #if defined(__x86_64__)

@@ -277,7 +277,8 @@ struct region_due {
     bool trim;   /* the top reached the trim threshold */
     size_t keep; /* purge down to so many dirty slices; SIZE_MAX: nothing to purge */
 };
-static struct region_due region_due(struct region *region);
+/* After so many slices were freed. Region lock. */
+static struct region_due region_due(struct region *region, size_t freed);
 static void region_return_memory(struct region *region, struct region_due due);
 
 static struct slice *region_take(const struct run_request *request, bool *zero)
@@ -339,7 +340,7 @@ static bool region_release_if(struct slice *head, uint64_t word)
     if (index != SIZE_MAX) {
         run_in_hand = false;
         kept_runs_yield(region, index);
-        due = region_due(region);
+        due = region_due(region, word >> 8);
     }
     lock_release(&region->lock);
     region_return_memory(region, due);
@@ -369,7 +370,7 @@ static bool region_resize(struct slice *head, size_t slices)
         store_release(region->map[index + slices].run, RUN_WORD(RUN_DETACHED, length - slices));
         store_release(head->run, RUN_WORD(RUN_MEDIUM, slices));
         free_run_join(region, index + slices, length - slices, length - slices);
-        due = region_due(region);
+        due = region_due(region, length - slices);
     }
     lock_release(&region->lock);
     region_return_memory(region, due);

@@ -328,9 +328,14 @@ static void break_after_fork(struct region *region, bool lost)
 
 /* ---- giving back ---- */
 
-/* What share of the live memory may be kept free beside it, in runs and in slabs. How much is taken for live at least, in
-   slices, where more was live before: so small programs may keep 8 MiB of runs. */
-enum { BUDGET_SHARE = 8, SLAB_BUDGET_SHARE = 16, BUDGET_LIVE_LEAST = 64 * MIB / SLICE_SIZE };
+/* What may be kept free beside the live memory: the share-th part of it, and so many slices at least. */
+struct budget {
+    size_t share, least;
+};
+static const struct budget run_budget = {.share = 8, .least = 1 * MIB / SLICE_SIZE};
+static const struct budget slab_budget = {.share = 16, .least = PURGE_BUDGET_LEAST / SLICE_SIZE};
+/* How much is taken for live at least where more was live before: so small programs may keep 8 MiB of runs. */
+enum { BUDGET_LIVE_LEAST = 64 * MIB / SLICE_SIZE };
 
 /* Slices in use, but for what slabs have given back of them. */
 static size_t region_live(const struct region *region)
@@ -341,7 +346,7 @@ static size_t region_live(const struct region *region)
 
 static size_t region_regret(struct region *region)
 {
-    return regret_now(&region->regret, max_size(region_live(region), BUDGET_LIVE_LEAST / BUDGET_SHARE));
+    return regret_now(&region->regret, max_size(region_live(region), BUDGET_LIVE_LEAST / run_budget.share));
 }
 
 /* Is so much free at the top that it is trimmed? Region lock. */
@@ -352,7 +357,7 @@ static bool top_is_due(struct region *region)
         return top >= max_size(threshold, 1);
     /* More than the pad beyond it, so that growth by the pad is not trimmed at once. */
     threshold += max_size(region_policy.many_pad, region_policy.top_pad) >> SLICE_SHIFT;
-    return top >= max_size(threshold, 1) && top >= region_live(region) / BUDGET_SHARE + region_regret(region);
+    return top >= max_size(threshold, 1) && top >= region_live(region) / run_budget.share + region_regret(region);
 }
 
 /* Lowers the break, if it is still where we left it, to `pad` bytes above the last live slice. Break lock. */
@@ -459,28 +464,29 @@ static size_t regions_live(void)
 /* The most slices that were ever live, mappings included, of what was seen here. */
 static _Atomic size_t live_most;
 
-/* By how many slices less are live now, if the regions have `in_regions`. */
-static size_t live_below(size_t in_regions)
+/* By how many slices less are live now, if the regions have `in_regions`, and had so many more a moment ago. */
+static size_t live_below(size_t in_regions, size_t freed)
 {
-    size_t live = in_regions + (load_relaxed(live_beside) >> SLICE_SHIFT), most = load_relaxed(live_most);
-    if (live > most)
-        store_relaxed(live_most, live);
-    return max_size(most, live) - live;
+    size_t live = in_regions + (load_relaxed(live_beside) >> SLICE_SHIFT);
+    if (live + freed > load_relaxed(live_most))
+        store_relaxed(live_most, live + freed);
+    size_t most = load_relaxed(live_most);
+    return most - min_size(most, live);
 }
 
 /* Slices that may be kept free beside so many live ones; `below`: so many fewer than there were. */
-static size_t budget_beside(size_t live, size_t below, size_t share)
+static size_t budget_beside(size_t live, size_t below, const struct budget *budget)
 {
-    size_t least = PURGE_BUDGET_LEAST >> SLICE_SHIFT;
+    size_t least = budget->least;
     if (region_policy.trim_explicit)
         least = max_size(least, load_relaxed(region_policy.trim_threshold) >> SLICE_SHIFT);
-    return max_size(max_size(least, live / share), min_size(below, BUDGET_LIVE_LEAST / share));
+    return max_size(max_size(least, live / budget->share), min_size(below, BUDGET_LIVE_LEAST / budget->share));
 }
 
 /* How many dirty free slices the region may keep. Region lock. */
 static size_t purge_budget(struct region *region, size_t below)
 {
-    return budget_beside(region_live(region), below, BUDGET_SHARE) + region_regret(region);
+    return budget_beside(region_live(region), below, &run_budget) + region_regret(region);
 }
 
 /* What is kept of it once it was crossed. */
@@ -492,10 +498,10 @@ static bool budget_is_crossed(const struct region *region, size_t budget)
 }
 
 /* The number of dirty slices to purge down to; SIZE_MAX: nothing is to be purged. Region lock. */
-static size_t purge_due(struct region *region)
+static size_t purge_due(struct region *region, size_t freed)
 {
-    size_t below = live_below(regions_live()); /* at each release, so that no peak is missed */
-    if (likely(!budget_is_crossed(region, budget_beside(0, below, BUDGET_SHARE)))) { /* most need not ask for the rest */
+    size_t below = live_below(regions_live(), freed); /* at each release, so that no peak is missed */
+    if (likely(!budget_is_crossed(region, budget_beside(0, below, &run_budget)))) { /* most need not ask for the rest */
         region->purging = false;
         return SIZE_MAX;
     }
@@ -514,17 +520,16 @@ static size_t region_purge_budget(void)
     if (!unprompted_return())
         return SIZE_MAX;
     size_t live = regions_live();
-    return budget_beside(live, live_below(live), SLAB_BUDGET_SHARE) << SLICE_SHIFT;
+    return budget_beside(live, live_below(live, 0), &slab_budget) << SLICE_SHIFT;
 }
 
-/* What a release left to do. Region lock. */
-static struct region_due region_due(struct region *region)
+static struct region_due region_due(struct region *region, size_t freed)
 {
     struct region_due due = {.trim = false, .keep = SIZE_MAX};
     if (!unprompted_return())
         return due;
     due.trim = region->is_break && top_is_due(region);
-    due.keep = purge_due(region);
+    due.keep = purge_due(region, freed);
     return due;
 }
 
@@ -547,10 +552,10 @@ static void regions_settle(void)
 {
     for (size_t i = 0; i < load_acquire(region_count); i++) {
         struct region *region = &regions[i];
-        if (load_relaxed(region->free_slices) <= PURGE_BUDGET_LEAST >> SLICE_SHIFT)
+        if (load_relaxed(region->free_slices) <= run_budget.least)
             continue;
         lock_acquire(&region->lock);
-        struct region_due due = region_due(region);
+        struct region_due due = region_due(region, 0);
         lock_release(&region->lock);
         region_return_memory(region, due);
     }

@@ -530,7 +530,7 @@ Test(region_memory, purges_the_oldest)
     for (int i = 0; i < RUNS; i++)
         release_head(heads[i]);
     const struct region *region = &regions[0];
-    check(region->dirty_slices <= purge_budget(&regions[0], live_below(regions_live())));
+    check(region->dirty_slices <= purge_budget(&regions[0], live_below(regions_live(), 0)));
     check(region->dirty_slices >= 4 && region->detached == 0);
     size_t kept = 0, turns = 0;
     bool before = false;
@@ -550,7 +550,7 @@ Test(region_memory, purges_the_oldest)
 /* What a program keeps does not make it larger than it was: neither its heap nor what is mapped beside it. */
 Test(region_memory, keeps_more_below_its_peak)
 {
-    enum { RUNS = 60, EACH = 4, LEAST = PURGE_BUDGET_LEAST / SLICE_SIZE };
+    enum { RUNS = 60, EACH = 4 };
     struct slice *heads[RUNS];
     for (int i = 0; i < RUNS; i++) {
         heads[i] = take(EACH)->head;
@@ -559,13 +559,13 @@ Test(region_memory, keeps_more_below_its_peak)
     for (int i = 0; i < RUNS; i++)
         release_head(heads[i]);
     size_t kept = regions[0].dirty_slices;
-    check(kept > LEAST && kept <= BUDGET_LIVE_LEAST / BUDGET_SHARE);
+    check(kept > run_budget.least && kept <= BUDGET_LIVE_LEAST / run_budget.share);
     store_relaxed(live_beside, (size_t)EACH * SLICE_SIZE);
     regions_settle();
     check(regions[0].dirty_slices == kept); /* fewer are live all the same */
     store_relaxed(live_beside, (size_t)RUNS * EACH * SLICE_SIZE);
     regions_settle();
-    check(regions[0].dirty_slices <= LEAST && regions[0].dirty_slices > 0);
+    check(regions[0].dirty_slices <= run_budget.least && regions[0].dirty_slices > 0);
     runs_check(&runs);
 }
 
@@ -586,12 +586,12 @@ Test(region_memory, churn_is_left_alone)
     check(regions[0].discarded < (size_t)ROUNDS / 5 * RUNS * EACH * SLICE_SIZE);
     check(regret_now(&regions[0].regret, SIZE_MAX) > 0);
     regions[0].regret.decayed_at -= 60 * 1000; /* a minute later a few releases find the regret gone */
-    check(regions[0].dirty_slices > budget_beside(0, 0, BUDGET_SHARE));
+    check(regions[0].dirty_slices > budget_beside(0, 0, &run_budget));
     for (int i = 0; i < 4; i++) {
         take(EACH);
         runs_release(&runs, &runs.run[runs.count - 1]);
     }
-    check(regions[0].dirty_slices <= budget_beside(0, BUDGET_LIVE_LEAST, BUDGET_SHARE));
+    check(regions[0].dirty_slices <= budget_beside(0, BUDGET_LIVE_LEAST, &run_budget));
     runs_check(&runs);
 }
 
